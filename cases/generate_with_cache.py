@@ -1,0 +1,113 @@
+"""Greedy ``generate`` gives the same tokens with the cache, without it, and by plain forward calls.
+
+Document 000; huggingface/peft#2131 (the 37 / 57 report) and huggingface/peft#2123.
+A case of ``cached`` asks for ``generate`` as users call it; ``workaround`` asks the same of
+``use_cache=False``, which the document recommends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.interface import Claim, Expectation, Variants
+
+if TYPE_CHECKING:
+    from harness.cell.trial import Trial
+
+DOCUMENT = "000"
+VIRTUAL_TOKENS = 20
+NEW_TOKENS = 8
+QUESTION = "3+4=7</s>2+2=4</s>5+1=6</s>8+8=16</s>9+0=9</s> 1+1="
+
+PROMPT_METHODS = ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning")
+
+VARIANTS = (
+    Variants(
+        axes={
+            "model": ("llama", "gpt2", "bloom", "qwen2", "opt"),
+            "method": ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning"),
+            "aspect": ("cached", "workaround"),
+        },
+    ),
+)
+
+CLAIMS = (
+    Claim(
+        id="000.error-in-0.13.0",
+        quote="在PEFT 0.13.0版本中…特别是在使用model.generate()方法时,默认启用的use_cache=True选项会导致维度冲突",
+        english="In PEFT 0.13.0 generate() with its default use_cache=True ends in a dimension conflict.",
+        where={"peft": "==0.13.0"},
+        only={"aspect": ("cached",)},
+        outcome=("error",),
+        signature="expanded size|must match",
+        quantifier="any",
+    ),
+    Claim(
+        id="000.workaround",
+        quote="在调用model.generate()时显式设置use_cache=False参数。这种方法虽然能解决问题",
+        english="Calling generate(use_cache=False) solves the problem.",
+        where={"peft": "==0.13.0"},
+        only={"aspect": ("workaround",)},
+        outcome=("passed",),
+    ),
+    Claim(
+        id="000.fixed-in-0.13.1",
+        quote="升级到PEFT 0.13.1或更高版本。该版本已经修复了这一问题",
+        english="Upgrading to PEFT 0.13.1 or later fixes it.",
+        where={"peft": ">=0.13.1"},
+        only={"aspect": ("cached",)},
+        outcome=("passed",),
+    ),
+)
+
+EXPECTATIONS: tuple[Expectation, ...] = ()
+
+
+def check(trial: Trial, benchmark: Any) -> None:
+    """Compare cached, uncached and forward-loop tokens, and with the base model's."""
+    import torch
+
+    from harness.cell.counters import ForwardCounter
+    from harness.cell.latency import interleave
+    from harness.cell.methods import attach
+    from harness.cell.models import make_model
+    from harness.cell.oracles import first_difference, greedy_by_forward, greedy_by_generate, same_tokens
+    from harness.cell.tokens import encode
+
+    device = trial.torch_device()
+    base = make_model(trial.model, device=device, trained=False)
+    ids = encode(QUESTION, device=device)
+    mask = torch.ones_like(ids)
+    base_tokens, _ = greedy_by_forward(base, ids, mask, new_tokens=NEW_TOKENS)
+    model = attach(base, trial.method, virtual_tokens=VIRTUAL_TOKENS)
+    reference, margin = greedy_by_forward(model, ids, mask, new_tokens=NEW_TOKENS)
+    trial.evidence.update(
+        input_tokens=ids.shape[1],
+        virtual_tokens=VIRTUAL_TOKENS,
+        margin=margin,
+        reference=reference[0].tolist(),
+        base=base_tokens[0].tolist(),
+    )
+    trial.expect(not same_tokens(reference, base_tokens), "the prompt does not change what forward says")
+
+    use_cache = trial.aspect == "cached"
+    with ForwardCounter(model.get_base_model()) as counter:
+        generated = greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS, use_cache=use_cache)
+    trial.evidence["generated"] = generated[0].tolist()
+    trial.counters.update(counter.summary())
+    if not same_tokens(generated, reference):
+        step = first_difference(generated, reference)
+        like = "the base model's answer, without the prompt" if same_tokens(generated, base_tokens) else "another answer"
+        trial.expect(False, f"generate(use_cache={use_cache}) leaves the forward loop at step {step}: {like}")  # noqa: FBT003
+
+    if use_cache:
+        trial.latency.update(
+            interleave(
+                benchmark,
+                {
+                    "cached": lambda: greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS, use_cache=True),
+                    "uncached": lambda: greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS, use_cache=False),
+                },
+                device=device,
+            )
+        )

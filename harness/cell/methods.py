@@ -1,0 +1,56 @@
+"""The prompt-learning methods of PEFT, each with a prompt strong enough to be seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.cell.models import fill
+
+LORA = "lora"
+
+
+def make_config(method: str, *, virtual_tokens: int = 20, task: str = "CAUSAL_LM", **overrides: Any) -> Any:
+    """Make the PEFT config of a method; ``overrides`` go to the config class."""
+    import peft
+
+    prompt = {"task_type": task, "num_virtual_tokens": virtual_tokens}
+    match method:
+        case "prompt_tuning":
+            return peft.PromptTuningConfig(**prompt, **overrides)
+        case "prefix_tuning":
+            return peft.PrefixTuningConfig(**prompt, **overrides)
+        case "prefix_tuning_projection":
+            options = {"prefix_projection": True, "encoder_hidden_size": 32, **overrides}
+            return peft.PrefixTuningConfig(**prompt, **options)
+        case "p_tuning":
+            return peft.PromptEncoderConfig(**prompt, **{"encoder_hidden_size": 32, **overrides})
+        case "lora":
+            # init_lora_weights=False, so that an untrained adapter already changes the output.
+            options = {"r": 4, "lora_alpha": 8, "init_lora_weights": False, **overrides}
+            return peft.LoraConfig(task_type=task, **options)
+        case _:
+            message = f"unknown method {method!r}"
+            raise ValueError(message)
+
+
+def attach(base: Any, method: str, *, strong: bool = True, seed: int = 7, **options: Any) -> Any:
+    """Wrap ``base`` with a fresh adapter, in evaluation mode.
+
+    With ``strong`` the trainable parameters get a standard deviation near 1 (0.3 for LoRA): a
+    default prompt is too weak to be missed when it is silently dropped.
+    """
+    import peft
+
+    device = next(base.parameters()).device
+    dtype = next(base.parameters()).dtype
+    model = peft.get_peft_model(base, make_config(method, **options))
+    if strong:
+        strengthen(model, method, seed=seed)
+    return model.to(device=device, dtype=dtype).eval()
+
+
+def strengthen(model: Any, method: str, *, seed: int = 7) -> None:
+    """Fill an adapter's trainable parameters with large, reproducible numbers."""
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    std = 0.3 if method == LORA else 0.8
+    fill(model, seed=seed, std=std, only=trainable.__contains__)

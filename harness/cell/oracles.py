@@ -1,0 +1,65 @@
+"""The independent ways to know the right answer (see ``DESIGN``: cache, prompt used, reload)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+@torch.no_grad()
+def greedy_by_forward(
+    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, new_tokens: int
+) -> tuple[torch.Tensor, float]:
+    """Extend ``input_ids`` greedily with plain ``forward`` calls: no ``generate``, no cache.
+
+    ``input_ids`` and ``attention_mask`` have the shape ``(batch, length)``. Returns the new
+    tokens, ``(batch, new_tokens)``, and the smallest difference seen between the best and the
+    second-best logit: when it is near rounding error, a differing token proves nothing.
+    """
+    ids, mask = input_ids, attention_mask
+    margin = float("inf")
+    for _ in range(new_tokens):
+        # No use_cache=False: early releases break on it (which the workaround measures), and a
+        # cache that a call returns and nobody passes on changes nothing.
+        logits = model(input_ids=ids, attention_mask=mask).logits[:, -1].float()
+        best = logits.topk(2).values
+        margin = min(margin, float((best[:, 0] - best[:, 1]).min()))
+        ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], dim=1)
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+    return ids[:, input_ids.shape[1] :], margin
+
+
+@torch.no_grad()
+def greedy_by_generate(
+    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, new_tokens: int, **options: Any
+) -> torch.Tensor:
+    """Generate ``new_tokens`` tokens greedily and return them alone, ``(batch, new_tokens)``.
+
+    The tiny models name no end-of-sequence token, so nothing ends early. What ``generate`` returns starts with the input when it was given ids; some releases leave the
+    input out when PEFT hands over embeddings. Both are accepted: the last ``new_tokens`` count,
+    and a shorter answer is returned as it is.
+    """
+    output = model.generate(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        pad_token_id=0,
+        **options,
+    )
+    return output[:, -new_tokens:]
+
+
+def same_tokens(first: torch.Tensor, second: torch.Tensor) -> bool:
+    """Tell whether two token tensors agree in shape and in every token."""
+    return first.shape == second.shape and bool((first == second).all())
+
+
+def first_difference(first: torch.Tensor, second: torch.Tensor) -> int | None:
+    """Give the first step (0-based) at which any row differs, or None."""
+    length = min(first.shape[1], second.shape[1])
+    differ = (first[:, :length] != second[:, :length]).any(dim=0).nonzero()
+    if len(differ):
+        return int(differ[0])
+    return None if first.shape == second.shape else length

@@ -1,0 +1,126 @@
+"""The pytest plugin that turns ``check(trial)`` into records.
+
+With a job (from the worker) it runs just the variants asked for and hands every record to the
+worker. Without one (plain ``pytest cases``) it runs all of them and lets pytest report.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.cell.outcomes import NoDevice, Unsupported, classify, message, traceback_tail
+from harness.cell.trial import Trial
+from harness.interface import Outcome, variant_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    Report = Callable[[int, dict[str, Any]], None]
+
+
+def variants_of(module: Any, device: str) -> list[dict[str, str]]:
+    """List the variants that a case module declares, on one device."""
+    defaults = {"device": device, "dtype": "float32"}
+    return [{**variant, **defaults} for axes in module.VARIANTS for variant in axes]
+
+
+class CasePlugin:
+    """Parametrise ``check`` and observe what becomes of each call."""
+
+    def __init__(
+        self,
+        asked: list[dict[str, Any]] | None = None,
+        started: Callable[[int], None] | None = None,
+        finished: Report | None = None,
+    ) -> None:
+        """``asked`` lists ``{"index", "case", "variant"}``; the callables observe."""
+        self._asked = asked
+        self._started = started
+        self._finished = finished
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Give ``check`` one call for each variant."""
+        if "trial" not in metafunc.fixturenames:
+            return
+        case = metafunc.module.__name__.rpartition(".")[2]
+        if self._asked is None:
+            device = _device_here(metafunc.config.getoption("--device", "auto"))
+            params = [(None, variant) for variant in variants_of(metafunc.module, device)]
+        else:
+            params = [(one["index"], one["variant"]) for one in self._asked if one["case"] == case]
+        metafunc.parametrize("trial", params, indirect=True, ids=[variant_id(v) for _, v in params])
+
+    @pytest.fixture
+    def trial(self, request: pytest.FixtureRequest, tmp_path: Path) -> Trial:
+        """Make the trial for this call's variant."""
+        _, variant = request.param
+        return Trial(variant=dict(variant), scratch=tmp_path)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+        """Time the check and report what became of it."""
+        index, variant = pyfuncitem.callspec.params["trial"]
+        if self._started is not None:
+            self._started(index)
+        trial: Trial = pyfuncitem.funcargs["trial"]
+        begin = time.perf_counter()
+        error: BaseException | None = None
+        try:
+            with warnings.catch_warnings():
+                # What the packages under test warn about is not what is measured here.
+                warnings.simplefilter("ignore")
+                result = yield
+        except Exception as raised:  # noqa: BLE001 - every failure of the code under test is a result
+            error, result = raised, True
+        outcome, signature = (Outcome.PASSED, None) if error is None else classify(error)
+        if self._finished is not None:
+            if error is not None:
+                trial.evidence.setdefault("traceback", traceback_tail(error))
+            self._finished(
+                index,
+                {
+                    "outcome": str(outcome),
+                    "signature": signature,
+                    "message": None if error is None else message(error),
+                    "evidence": trial.evidence,
+                    "counters": trial.counters,
+                    "latency": trial.latency,
+                    "duration_s": round(time.perf_counter() - begin, 4),
+                },
+            )
+            # The traceback holds the frames, the frames hold the model.
+            error = None
+            gc.collect()
+            return result
+        if isinstance(error, Unsupported | NoDevice):
+            pytest.skip(f"{outcome}: {message(error)}")
+        if error is not None:
+            raise error
+        return result
+
+
+def _device_here(wanted: str) -> str:
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def quiet_environment() -> None:
+    """Keep the packages under test off the network and out of the log."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("WANDB_DISABLED", "true")
+    os.environ.setdefault("USE_TF", "0")
+    os.environ.setdefault("USE_FLAX", "0")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -1,0 +1,101 @@
+"""The words that both sides of the wall share: outcomes, claims, expectations, variants.
+
+Nothing here imports more than the standard library, because a case file is read by the
+judge (outside, without torch) and executed by the worker (inside a cell).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import product
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SCHEMA = 1
+"""Version of the record. 1: the first."""
+
+
+class Outcome(StrEnum):
+    """What was measured for one variant in one cell."""
+
+    PASSED = "passed"
+    WRONG = "wrong"
+    ERROR = "error"
+    CRASHED = "crashed"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out-of-memory"
+    UNSUPPORTED = "unsupported"
+    NO_DEVICE = "no-device"
+    NOT_RUN = "not-run"
+
+
+class CellState(StrEnum):
+    """How far an environment came."""
+
+    READY = "ready"
+    UNSATISFIABLE = "unsatisfiable"
+    INSTALL_FAILED = "install-failed"
+    IMPORT_FAILED = "import-failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a document says, and the records that would bear it out.
+
+    ``where`` maps a package to a version specifier and ``only`` a variant axis to the values
+    meant; together they select records. The claim is ``confirmed`` when the selected records
+    agree with ``outcome`` (and ``signature``, a regular expression over signature and message):
+    every one of them, or at least one with ``quantifier="any"``.
+    """
+
+    id: str
+    quote: str
+    english: str
+    outcome: tuple[str, ...]
+    where: Mapping[str, str] = field(default_factory=dict)
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    signature: str = ""
+    quantifier: str = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """What we know: inside this window of versions and variants, this outcome.
+
+    ``where`` and ``only`` are as in :class:`Claim`; the first expectation that covers a record
+    counts, and a record that none covers is expected to be ``passed``. ``signature`` is a
+    regular expression searched in the record's signature and message.
+    """
+
+    outcome: str
+    link: str
+    where: Mapping[str, str] = field(default_factory=dict)
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    signature: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variants:
+    """The product of some axes, less the combinations in ``without``.
+
+    Each entry of ``without`` maps axes to a value; a combination that has all of them is left out.
+    """
+
+    axes: Mapping[str, tuple[str, ...]]
+    without: tuple[Mapping[str, str], ...] = ()
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        """Yield one ``{axis: value}`` for each variant, the last axis varying fastest."""
+        names = list(self.axes)
+        for values in product(*self.axes.values()):
+            variant = dict(zip(names, values, strict=True))
+            if not any(variant.items() >= left_out.items() for left_out in self.without):
+                yield variant
+
+
+def variant_id(variant: Mapping[str, str]) -> str:
+    """Name a variant by its values, as pytest and the reports show it."""
+    return "-".join(variant.values())
