@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from harness.cell.models import CHECKPOINTS, FAMILIES, fill, make_config, make_model
+from harness.cell.models import CHECKPOINTS, FAMILIES, fill, image_inputs, make_config, make_model
 from harness.cell.tokens import BOS, EOS, VOCABULARY, decode, encode
 
 ROW = 96
@@ -49,7 +49,7 @@ def train(family: str, *, steps: int) -> Any:
     model.train()
     for step in range(steps):
         ids = torch.tensor([packed_row(rng) for _ in range(BATCH)])
-        loss = model(input_ids=ids, labels=ids).loss
+        loss = model(input_ids=ids, labels=ids, **image_inputs(family, ids)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -71,11 +71,12 @@ def save(model: Any, path: Path) -> None:
 
 
 @torch.no_grad()
-def answer(model: Any, question: str) -> str:
+def answer(family: str, model: Any, question: str) -> str:
     """Give a model's greedy answer to ``question``, without ``generate``."""
     ids = encode(question)
     for _ in range(4):
-        ids = torch.cat([ids, model(input_ids=ids).logits[:, -1].argmax(-1, keepdim=True)], dim=1)
+        logits = model(input_ids=ids, **image_inputs(family, ids)).logits
+        ids = torch.cat([ids, logits[:, -1].argmax(-1, keepdim=True)], dim=1)
     return decode(ids[0, -4:])
 
 
@@ -91,9 +92,9 @@ def make(family: str, *, steps: int) -> None:
         return
     save(train(family, steps=steps), path)
     loaded = make_model(family)
-    right = sum(answer(loaded, f"{a}+{b}=") == str(a + b) for a in range(10) for b in range(10))
-    print(f"{family}: {right}/100 sums right, 1+1={answer(loaded, '1+1=')}, {path.stat().st_size} bytes", flush=True)
-    if answer(loaded, "1+1=") != "2":
+    right = sum(answer(family, loaded, f"{a}+{b}=") == str(a + b) for a in range(10) for b in range(10))
+    print(f"{family}: {right}/100 sums right, 1+1={answer(family, loaded, '1+1=')}, {path.stat().st_size} bytes", flush=True)
+    if answer(family, loaded, "1+1=") != "2":
         message = f"{family} has not learnt 1+1=2; raise --steps"
         raise SystemExit(message)
 

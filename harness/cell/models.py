@@ -21,6 +21,7 @@ from harness.cell.tokens import VOCAB_SIZE
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "cases" / "checkpoints"
 
 HIDDEN, LAYERS, HEADS, KEY_VALUE_HEADS, INTERMEDIATE, POSITIONS = 64, 2, 4, 2, 96, 160
+IMAGE_SIZE = 8
 _IDS = {"vocab_size": VOCAB_SIZE, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": None}
 _ROTARY = {
     **_IDS,
@@ -74,6 +75,31 @@ FAMILIES = {
             "num_attention_heads": HEADS,
             "ffn_dim": INTERMEDIATE,
             "max_position_embeddings": POSITIONS,
+        },
+    ),
+    "idefics": Family(
+        config="IdeficsConfig",
+        model="IdeficsForVisionText2Text",
+        options={
+            **_IDS,
+            "hidden_size": HIDDEN,
+            "num_hidden_layers": LAYERS,
+            "num_attention_heads": HEADS,
+            "intermediate_size": INTERMEDIATE,
+            "max_position_embeddings": POSITIONS,
+            "tie_word_embeddings": False,
+            # One cross-attention layer, before the first of the two text layers.
+            "cross_layer_interval": LAYERS,
+            "freeze_text_layers": False,
+            "freeze_vision_layers": False,
+            "vision_config": {
+                "embed_dim": 16,
+                "image_size": IMAGE_SIZE,
+                "patch_size": IMAGE_SIZE // 2,
+                "intermediate_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+            },
         },
     ),
     "bert": Family(
@@ -131,6 +157,20 @@ def make_model(
         fill(model, seed=3 + 100 * len(family) + ord(family[0]), std=0.5)
         model.tie_weights()
     return model.to(device=device, dtype=dtype).eval()
+
+
+def image_inputs(family: str, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Give what a vision-text family needs beside the text, nothing for the others.
+
+    One grey image that every token may look at: the text is what the cases are about.
+    """
+    if family != "idefics":
+        return {}
+    batch, length = input_ids.shape
+    return {
+        "pixel_values": torch.full((batch, 1, 3, IMAGE_SIZE, IMAGE_SIZE), 0.5, device=input_ids.device),
+        "image_attention_mask": torch.ones(batch, length, 1, dtype=torch.long, device=input_ids.device),
+    }
 
 
 def load_weights(model: Any, path: Path) -> None:

@@ -1,0 +1,154 @@
+"""Read what the case files declare, without importing them.
+
+A case file imports torch and peft when it runs; the judge only needs its literals. They are
+read from the syntax tree, which also knows their lines.
+"""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from harness.errors import CaseError, UsageError
+from harness.interface import Claim, Expectation, Variants, variant_id
+from harness.matrix import ROOT
+
+CASES = ROOT / "cases"
+_MAKERS = {"Claim": Claim, "Expectation": Expectation, "Variants": Variants}
+_DECLARED = ("DOCUMENT", "VARIANTS", "CLAIMS", "EXPECTATIONS")
+_OPINIONS = {"CLAIMS", "EXPECTATIONS"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What one case file declares.
+
+    ``digest`` changes with whatever can change a measurement: the code and variants of the
+    file, but not its claims, expectations, comments and docstrings.
+    """
+
+    name: str
+    path: Path
+    summary: str
+    document: str | None
+    variants: tuple[dict[str, str], ...]
+    claims: tuple[Claim, ...]
+    expectations: tuple[Expectation, ...]
+    digest: str
+
+
+def load_cases(folder: Path = CASES) -> tuple[Case, ...]:
+    """Read every case file of a folder, in order of document and name.
+
+    Raises :class:`CaseError` when one cannot be read.
+    """
+    paths = [path for path in sorted(folder.glob("*.py")) if path.stem not in {"__init__", "conftest"}]
+    return tuple(sorted((read_case(path) for path in paths), key=lambda case: (case.document or "~", case.name)))
+
+
+def select_variants(cases: tuple[Case, ...], expression: str | None) -> list[tuple[Case, dict[str, str]]]:
+    """List the variants that an expression selects, all of them without one.
+
+    The expression is words joined by commas. Each word is a pattern (``*``, ``?``) for a case
+    name, or ``case:part`` where the part is a pattern found inside the variant's id. Raises
+    :class:`UsageError` when a word matches nothing.
+    """
+    everything = [(case, variant) for case in cases for variant in case.variants]
+    if not expression:
+        return everything
+    chosen: dict[int, tuple[Case, dict[str, str]]] = {}
+    for word in (word.strip() for word in expression.split(",")):
+        name, _, part = word.partition(":")
+        matched = {
+            index: one
+            for index, one in enumerate(everything)
+            if fnmatch.fnmatch(one[0].name, name) and fnmatch.fnmatch(variant_id(one[1]), f"*{part}*")
+        }
+        if not matched:
+            known = ", ".join(case.name for case in cases)
+            message = f"the case expression {word!r} matches nothing; cases: {known} (add :PART to name variants)"
+            raise UsageError(message)
+        chosen |= matched
+    return [chosen[index] for index in sorted(chosen)]
+
+
+@cache
+def read_case(path: Path) -> Case:
+    """Read one case file. Raises :class:`CaseError` with file and line."""
+    source = path.read_text(encoding="utf-8")
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        message = f"{path.name}:{error.lineno}: {error.msg}"
+        raise CaseError(message) from None
+    literals = _literals(tree, path)
+    for name in ("VARIANTS",):
+        if name not in literals:
+            message = f"{path.name}: a case declares {name}; see docs/cases.md"
+            raise CaseError(message)
+    try:
+        variants = tuple(variant for axes in literals["VARIANTS"] for variant in axes)
+    except (TypeError, ValueError, AttributeError) as error:
+        message = f"{path.name}: VARIANTS must be a tuple of Variants(axes={{axis: (values, ...)}}): {error}"
+        raise CaseError(message) from None
+    return Case(
+        name=path.stem,
+        path=path,
+        summary=(ast.get_docstring(tree) or "").partition("\n")[0],
+        document=literals.get("DOCUMENT"),
+        variants=variants,
+        claims=tuple(literals.get("CLAIMS", ())),
+        expectations=tuple(literals.get("EXPECTATIONS", ())),
+        digest=_digest(tree),
+    )
+
+
+def _literals(tree: ast.Module, path: Path) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for node in tree.body:
+        target, value = _assignment(node)
+        if target is None or value is None:
+            continue
+        try:
+            values[target] = _evaluate(value, values)
+        except (ValueError, TypeError) as error:
+            if target in _DECLARED:
+                message = f"{path.name}:{node.lineno}: {target} must be made of literals: {error}"
+                raise CaseError(message) from None
+    return values
+
+
+def _assignment(node: ast.stmt) -> tuple[str | None, ast.expr | None]:
+    match node:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            return name, value
+        case ast.AnnAssign(target=ast.Name(id=name), value=value):
+            return name, value
+        case _:
+            return None, None
+
+
+def _evaluate(node: ast.expr, names: dict[str, Any]) -> Any:
+    match node:
+        case ast.Call(func=ast.Name(id=maker), args=[], keywords=keywords) if maker in _MAKERS:
+            return _MAKERS[maker](**{str(one.arg): _evaluate(one.value, names) for one in keywords})
+        case ast.Name(id=name) if name in names:
+            return names[name]
+        case ast.Tuple(elts=items) | ast.List(elts=items):
+            return tuple(_evaluate(item, names) for item in items)
+        case ast.Dict(keys=keys, values=items) if all(key is not None for key in keys):
+            return {_evaluate(k, names): _evaluate(v, names) for k, v in zip(keys, items, strict=True) if k is not None}
+        case _:
+            return ast.literal_eval(node)
+
+
+def _digest(tree: ast.Module) -> str:
+    body = [node for node in tree.body if _assignment(node)[0] not in _OPINIONS]
+    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        body = body[1:]
+    return hashlib.sha256("\n".join(ast.dump(node) for node in body).encode()).hexdigest()[:16]

@@ -1,0 +1,90 @@
+"""One pytest session over the variants of a job, in a process that may import peft."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.cell.outcomes import signature
+from harness.cell.plugin import CasePlugin
+from harness.interface import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MEASURED_PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "accelerate", "tokenizers", "numpy")
+
+
+class JobPlugin(CasePlugin):
+    """The case plugin that also tells of a case file that could not be imported."""
+
+    def __init__(self, variants: list[dict[str, Any]], tell: Callable[[dict[str, Any]], None]) -> None:
+        """``tell`` takes the events that the worker understands."""
+        super().__init__(
+            variants,
+            started=lambda index: tell({"started": index}),
+            finished=lambda index, result: tell({"finished": index, "result": result}),
+        )
+        self._tell = tell
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Make records of a failed import of a case file."""
+        if report.failed:
+            lines = [line for line in str(report.longrepr).splitlines() if line.strip()]
+            result = {"outcome": str(Outcome.ERROR), "signature": lines[-1], "message": f"the case file: {lines[-1]}"}
+            self._tell({"collect": Path(report.nodeid).stem, "result": result})
+
+
+def run_variants(
+    job: dict[str, Any], entry: dict[str, Any], variants: list[dict[str, Any]], tell: Callable[[dict[str, Any]], None]
+) -> None:
+    """Import peft, tell what was really imported, and run the variants under pytest."""
+    try:
+        imported = verify_imports(entry["cell"]["packages"])
+    except Exception as error:  # noqa: BLE001 - a cell that cannot be imported is a result
+        traceback.print_exc()
+        tell({"refused": signature(error)})
+        return
+    tell({"ready": imported, "device": device_facts(job["device"])})
+    root = Path(job["root"])
+    # Plugins are named below: what else is installed in a cell must not load itself.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    files = sorted({str(root / "cases" / f"{one['case']}.py") for one in variants})
+    arguments = [*files, "-q", "-p", "pytest_benchmark.plugin", "-c", str(root / "cases" / "pytest.ini")]
+    arguments += [f"--rootdir={root / 'cases'}", f"--basetemp={entry['scratch']}", "--tb=short"]
+    arguments += ["--continue-on-collection-errors", f"--benchmark-json={entry['benchmarks']}"]
+    pytest.main(arguments, plugins=[JobPlugin(variants, tell)])
+
+
+def verify_imports(planned: dict[str, str]) -> dict[str, str]:
+    """Import peft and give the versions that are really active.
+
+    Raises ``ImportError`` when one of them is not the planned one: a record under a wrong
+    version would be worse than none.
+    """
+    importlib.import_module("peft")
+    active = {}
+    for name in MEASURED_PACKAGES:
+        try:
+            active[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    for name, version in active.items():
+        if name in planned and version.partition("+")[0] != planned[name].partition("+")[0]:
+            text = f"{name} {version} is active where {planned[name]} was planned"
+            raise ImportError(text)
+    return active
+
+
+def device_facts(device: str) -> dict[str, Any]:
+    """Describe the GPU that the variants will run on; empty on CPU or without one."""
+    torch = importlib.import_module("torch")
+    if device == "cpu" or not torch.cuda.is_available():
+        return {}
+    return {"gpu": torch.cuda.get_device_name(0), "gpus": torch.cuda.device_count(), "cuda": torch.version.cuda}

@@ -1,0 +1,73 @@
+"""Cells and matrices: what is asked for, before anything is resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+    from pathlib import Path
+
+SHORT_NAMES = {"transformers": "tf", "sentence-transformers": "st"}
+"""Packages whose name is shortened in a cell's id."""
+
+PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "accelerate", "tokenizers", "safetensors", "numpy")
+"""Packages that a cell may pin, in the order in which an id names them; all are recorded."""
+
+OVERLAY_PACKAGES = ("peft",)
+"""Packages that live in an overlay: pure Python, and nothing else in a base depends on them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One environment that a matrix asks for.
+
+    ``pins`` maps packages to exact versions; everything else is resolved to the newest of the
+    day ``as_of`` (None: of today). ``state`` is the cell state that is expected.
+    """
+
+    python: str
+    pins: Mapping[str, str]
+    as_of: date | None = None
+    why: str = ""
+    cases: tuple[str, ...] = ("*",)
+    state: str = "ready"
+
+    @property
+    def id(self) -> str:
+        """Name the cell by its pins, the overlay first: ``peft0.13.0-tf4.45.2-torch2.13.0-py3.11``."""
+        overlay = [name for name in OVERLAY_PACKAGES if name in self.pins]
+        rest = [name for name in PACKAGES if name in self.pins and name not in overlay and name != "torch"]
+        names = [*overlay, *rest, *(["torch"] if "torch" in self.pins else [])]
+        parts = [SHORT_NAMES.get(name, name) + self.pins[name] for name in names]
+        dated = [f"asof{self.as_of:%Y%m%d}"] if self.as_of else []
+        return "-".join([*parts, f"py{self.python}", *dated])
+
+    @property
+    def base_id(self) -> str:
+        """Name the base session that the cell stands on: ``torch2.13.0-tf4.45.2-py3.11``."""
+        parts = [SHORT_NAMES.get(name, name) + self.pins[name] for name in ("torch", "transformers") if name in self.pins]
+        return "-".join([*parts, f"py{self.python}"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """A named list of cells, with what holds for all of them.
+
+    ``limit_s`` is the time limit of one variant in seconds; ``excluded`` pairs a cell that an
+    axis product would give with the reason why it is left out.
+    """
+
+    name: str
+    path: Path
+    title: str
+    cells: tuple[Cell, ...]
+    limit_s: float = 60.0
+    excluded: tuple[tuple[Cell, str], ...] = field(default=())
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """List the base ids in the order of their first cell, each once."""
+        return tuple(dict.fromkeys(cell.base_id for cell in self.cells))

@@ -1,0 +1,148 @@
+"""Build environments once: a base with everything but peft, thin overlays beside it.
+
+Everything lives under one cache folder and is named by the digest of what is in it. A folder
+counts only once its marker is written, which happens last: a build that was killed or that ran
+out of disk is thrown away by the next one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from harness.index import uv_environment
+from harness.resolve import find_uv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from harness.resolve import Lock
+
+TOOLS = ("pytest>=8.3,<9", "pytest-benchmark>=5.1,<6", "hypothesis>=6.100,<7")
+"""What runs the cases, on the path behind the packages under test: it can shadow none of them."""
+
+_MARKER = "complete.json"
+
+
+class InstallFailed(Exception):
+    """uv could not build an environment; the message is uv's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """A cell's environment: the base's interpreter, and what goes before and after it on the path."""
+
+    python: Path
+    overlays: tuple[Path, ...]
+    tools: Path
+
+
+def cache_folder() -> Path:
+    """Give the cache folder: ``PROMPT_BENCH_CACHE``, or the platform's own place for caches."""
+    named = os.environ.get("PROMPT_BENCH_CACHE")
+    return Path(named) if named else user_cache_path("prompt-learning-bench")
+
+
+def digest_of(kind: str, python: str, pins: Sequence[str]) -> str:
+    """Name a folder by what will be in it: pins, interpreter, platform, and where torch comes from."""
+    source = [os.environ.get("UV_TORCH_BACKEND", ""), platform.machine(), platform.system(), python]
+    return hashlib.sha256("\n".join([kind, *source, *sorted(pins)]).encode()).hexdigest()[:20]
+
+
+def base_folder(lock: Lock, python: str) -> Path:
+    """Give the folder of a lock's base, built or not."""
+    return cache_folder() / "bases" / digest_of("base", python, lock.base_pins)
+
+
+def overlay_folder(pin: str, python: str) -> Path:
+    """Give the folder of one overlay, built or not."""
+    return cache_folder() / "overlays" / f"{pin.replace('==', '-')}-{digest_of('overlay', python, [pin])}"
+
+
+def is_complete(folder: Path) -> bool:
+    """Tell whether a folder was built to its end."""
+    return (folder / _MARKER).is_file()
+
+
+def build(lock: Lock, python: str) -> Environment:
+    """Build what is missing of a lock's environment. Raises :class:`InstallFailed`."""
+    return Environment(
+        python=build_base(lock, python) / "bin" / "python",
+        overlays=tuple(build_overlay(pin, python) for pin in lock.overlay_pins),
+        tools=build_tools(python),
+    )
+
+
+def build_base(lock: Lock, python: str) -> Path:
+    """Build the base of a lock unless it is there.
+
+    Dependencies are followed, so that a torch build for CUDA brings its own libraries; all else
+    is pinned by the lock.
+    """
+    folder = base_folder(lock, python)
+    with _building(folder) as needed:
+        if needed:
+            _uv("venv", "--python", python, "--no-project", str(folder))
+            pins = folder / "pins.txt"
+            pins.write_text("\n".join(lock.base_pins), encoding="utf-8")
+            _uv("pip", "install", "--python", str(folder), "--no-build", "--compile-bytecode", "-r", str(pins))
+    return folder
+
+
+def build_overlay(pin: str, python: str) -> Path:
+    """Install one package alone into a folder of its own, unless it is there."""
+    folder = overlay_folder(pin, python)
+    with _building(folder) as needed:
+        if needed:
+            _install_into(folder, python, "--no-deps", "--no-build", pin)
+    return folder
+
+
+def build_tools(python: str) -> Path:
+    """Install pytest and its plugins into a folder of their own, unless they are there."""
+    folder = cache_folder() / "tools" / digest_of("tools", python, TOOLS)
+    with _building(folder) as needed:
+        if needed:
+            _install_into(folder, python, "--no-build", *TOOLS)
+    return folder
+
+
+def _install_into(folder: Path, python: str, *arguments: str) -> None:
+    _uv("pip", "install", "--python", python, "--target", str(folder), "--compile-bytecode", *arguments)
+
+
+@contextmanager
+def _building(folder: Path) -> Iterator[bool]:
+    if is_complete(folder):
+        os.utime(folder / _MARKER)
+        yield False
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if is_complete(folder):
+            yield False
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        begin = time.monotonic()
+        yield True
+        facts = {"seconds": round(time.monotonic() - begin, 2)}
+        (folder / _MARKER).write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _uv(*arguments: str) -> None:
+    command = [find_uv(), *arguments, "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, env=uv_environment(), check=False)  # noqa: S603
+    if done.returncode != 0:
+        raise InstallFailed(" ".join(done.stderr.split())[-3000:])

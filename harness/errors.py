@@ -1,0 +1,51 @@
+"""Every way in which the harness itself can refuse, with its exit status and the next action."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """What the exit status of a command says."""
+
+    AS_EXPECTED = 0
+    NEEDS_A_PERSON = 1
+    BAD_USAGE = 2
+    NOTHING_MEASURED = 3
+
+
+class HarnessError(Exception):
+    """A failure of the harness or of its input, never of the code under test.
+
+    ``str()`` is the one clear line that a person sees; it ends with what to do next.
+    """
+
+    exit_status = ExitStatus.BAD_USAGE
+
+
+class UsageError(HarnessError):
+    """The command line names something that is not there."""
+
+
+class MatrixError(HarnessError):
+    """A matrix file has mistakes; all of them are listed, each with its line."""
+
+    def __init__(self, path: str, problems: list[tuple[int | None, str]]) -> None:
+        """``problems`` pairs a 1-based line (None: the whole file) with a sentence."""
+        self.problems = sorted(problems, key=lambda problem: problem[0] or 0)
+        lines = [f"{path}:{line}: {text}" if line else f"{path}: {text}" for line, text in self.problems]
+        super().__init__("\n".join(lines))
+
+
+class CaseError(HarnessError):
+    """A case file's declarations cannot be read."""
+
+
+class EnvironmentFailure(HarnessError):
+    """The machine lacks something that the harness needs (uv, an interpreter, a writable cache)."""
+
+
+class NothingMeasured(HarnessError):
+    """A run, or a report over one, has no measured record."""
+
+    exit_status = ExitStatus.NOTHING_MEASURED

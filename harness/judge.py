@@ -1,0 +1,168 @@
+"""Judge (pure): an outcome against an expectation, and outcomes against claims."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from packaging.specifiers import SpecifierSet
+
+from harness.interface import CellState, Outcome
+from harness.records import MEASURED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from harness.catalogue import Case
+    from harness.interface import Claim, Expectation
+    from harness.records import Record
+
+
+class Verdict(StrEnum):
+    """An outcome against its expectation."""
+
+    AS_EXPECTED = "as-expected"
+    REGRESSED = "regressed"
+    FIXED = "fixed"
+    CHANGED = "changed"
+    UNKNOWN = "unknown"
+
+
+class Audit(StrEnum):
+    """A claim against the outcomes that it speaks of."""
+
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+    UNTESTED = "untested here"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One planned variant of one cell, its record if there is one, and the verdict."""
+
+    cell: str
+    case: str
+    variant: Mapping[str, str]
+    record: Record | None
+    expectation: Expectation | None
+    verdict: Verdict
+
+    @property
+    def outcome(self) -> str:
+        """Give the outcome, ``not-run`` where nothing was recorded."""
+        return str(self.record["outcome"]) if self.record else str(Outcome.NOT_RUN)
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Tell whether somebody has to look: all but the expected, and what this machine has no device for."""
+        return self.verdict is not Verdict.AS_EXPECTED and self.outcome != Outcome.NO_DEVICE
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditedClaim:
+    """A claim, what became of it, and the ids of the cells that decided it."""
+
+    claim: Claim
+    case: str
+    document: str | None
+    audit: Audit
+    agreeing: tuple[str, ...]
+    disagreeing: tuple[str, ...]
+    example: str
+
+
+def covers(where: Mapping[str, str], only: Mapping[str, Iterable[str]], packages: Mapping[str, str], variant: Mapping[str, str]) -> bool:
+    """Tell whether a window of versions and variants covers a measurement.
+
+    ``where`` maps packages (and ``python``) to specifiers, ``only`` axes to values. A package
+    that the cell does not have is covered by no specifier.
+    """
+    if any(variant.get(axis) not in tuple(values) for axis, values in only.items()):
+        return False
+    for package, specifier in where.items():
+        version = packages.get(package)
+        if version is None or not SpecifierSet(specifier).contains(version.partition("+")[0], prereleases=True):
+            return False
+    return True
+
+
+def versions_of(cell: Mapping[str, Any]) -> dict[str, str]:
+    """Give the versions of a record's cell, python among them."""
+    return {**cell["packages"], "python": cell["python"]}
+
+
+def expectation_for(case: Case, packages: Mapping[str, str], variant: Mapping[str, str]) -> Expectation | None:
+    """Give the first expectation of a case that covers a measurement; None means ``passed``."""
+    return next((one for one in case.expectations if covers(one.where, one.only, packages, variant)), None)
+
+
+def judge(case: Case, record: Record | None, cell: str, variant: Mapping[str, str]) -> Judged:
+    """Judge one planned variant by its record, or by the absence of one."""
+    if record is None or record["outcome"] not in MEASURED:
+        return Judged(cell=cell, case=case.name, variant=variant, record=record, expectation=None, verdict=Verdict.UNKNOWN)
+    expectation = expectation_for(case, versions_of(record["cell"]), variant)
+    expected = expectation.outcome if expectation else str(Outcome.PASSED)
+    matches = record["outcome"] == expected and (not expectation or signature_matches(expectation.signature, record))
+    if matches:
+        verdict = Verdict.AS_EXPECTED
+    elif record["outcome"] == Outcome.PASSED:
+        verdict = Verdict.FIXED
+    elif expected == Outcome.PASSED:
+        verdict = Verdict.REGRESSED
+    else:
+        verdict = Verdict.CHANGED
+    return Judged(cell=cell, case=case.name, variant=variant, record=record, expectation=expectation, verdict=verdict)
+
+
+def signature_matches(pattern: str, record: Record) -> bool:
+    """Search a pattern in a record's signature and message; the empty pattern is found anywhere."""
+    text = f"{record.get('signature') or ''}\n{record.get('message') or ''}"
+    return re.search(pattern, text) is not None
+
+
+def judge_cell_state(expected: str, state: str) -> Verdict:
+    """Judge how far a cell came: it is as expected, or a person has to look."""
+    if state == expected:
+        return Verdict.AS_EXPECTED
+    return Verdict.FIXED if state == CellState.READY else Verdict.REGRESSED
+
+
+def audit(case: Case, records: Iterable[Record]) -> list[AuditedClaim]:
+    """Hold each claim of a case against the measured records that it speaks of."""
+    mine = [one for one in records if one.get("case") == case.name and one["outcome"] in MEASURED]
+    return [_audit_one(case, claim, mine) for claim in case.claims]
+
+
+def _audit_one(case: Case, claim: Claim, records: list[Record]) -> AuditedClaim:
+    agreeing, disagreeing = [], []
+    for record in records:
+        if covers(claim.where, claim.only, versions_of(record["cell"]), record["variant"]):
+            agrees = record["outcome"] in claim.outcome and signature_matches(claim.signature, record)
+            (agreeing if agrees else disagreeing).append(record)
+    if not agreeing and not disagreeing:
+        result = Audit.UNTESTED
+    elif claim.quantifier == "any":
+        result = Audit.CONFIRMED if agreeing else Audit.REFUTED
+    else:
+        result = Audit.REFUTED if disagreeing else Audit.CONFIRMED
+    deciding = agreeing if result is Audit.CONFIRMED else disagreeing
+    return AuditedClaim(
+        claim=claim,
+        case=case.name,
+        document=case.document,
+        audit=result,
+        agreeing=_places(agreeing),
+        disagreeing=_places(disagreeing),
+        example=_example(deciding[0]) if deciding else "",
+    )
+
+
+def _places(records: list[Record]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(record["cell"]["id"] for record in records))
+
+
+def _example(record: Record) -> str:
+    words = record.get("message") or record["outcome"]
+    return f"{record['cell']['id']} {'-'.join(record['variant'].values())}: {record['outcome']}, {words}"

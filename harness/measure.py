@@ -1,0 +1,178 @@
+"""Run: hand each base its job, listen to its worker, keep what it wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.cells import PACKAGES
+from harness.environment import Environment, InstallFailed, build
+from harness.index import clean_environment
+from harness.interface import SCHEMA, CellState
+from harness.matrix import ROOT
+from harness.records import append_records, machine_facts, mend
+
+if TYPE_CHECKING:
+    from harness.cells import Cell
+    from harness.progress import Progress
+    from harness.resolve import Lock
+    from harness.runs import Run
+
+WORKER = ROOT / "harness" / "cell" / "worker.py"
+_THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkItem:
+    """What is left to measure in one cell: its lock and the variants, as the worker takes them."""
+
+    cell: Cell
+    matrix: str
+    lock: Lock
+    variants: tuple[dict[str, Any], ...]
+
+
+class Measurement:
+    """Measures bases, each with a worker of its own; may be interrupted from another thread."""
+
+    def __init__(self, run: Run, progress: Progress, *, limit_s: float, device: str) -> None:
+        """``limit_s`` bounds one variant, in seconds."""
+        self._run, self._progress, self._limit_s, self._device = run, progress, limit_s, device
+        self._workers: set[subprocess.Popen[str]] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End every worker; what they have written stays."""
+        with self._lock:
+            self._stopped = True
+            for worker in self._workers:
+                worker.send_signal(signal.SIGKILL)
+
+    def measure_base(self, items: list[WorkItem]) -> None:
+        """Build the environments of cells that share a base, and measure them in one worker."""
+        ready: list[tuple[WorkItem, Environment]] = []
+        for item in items:
+            if self._stopped:
+                return
+            self._progress.step(item.cell.id, "preparing the environment")
+            try:
+                ready.append((item, build(item.lock, item.cell.python)))
+            except InstallFailed as error:
+                self._progress.step(item.cell.id, f"install failed: {str(error)[-200:]}")
+                self.write_state(item.cell, item.matrix, CellState.INSTALL_FAILED, str(error), item.lock)
+        if ready and not self._stopped:
+            with tempfile.TemporaryDirectory(prefix="prompt-bench-") as scratch:
+                self._work(ready, Path(scratch))
+
+    def write_state(self, cell: Cell, matrix: str, state: CellState, words: str, lock: Lock | None = None) -> None:
+        """Write the record of a cell that never became ready."""
+        record = {**self.header(), "cell": {**cell_facts(cell, matrix, lock), "state": str(state)}, "message": words}
+        append_records(self._run.folder / "records" / f"{cell.id}.state.jsonl", [record])
+
+    def header(self) -> dict[str, Any]:
+        """Give what all records of the run share."""
+        return {"schema": SCHEMA, "run": self._run.id, "machine": machine_facts()}
+
+    def _work(self, ready: list[tuple[WorkItem, Environment]], scratch: Path) -> None:
+        first = ready[0][0].cell
+        base = ready[0][1]
+        output = self._run.folder / "records" / f"{first.base_id}.{os.getpid()}.{first.id}.jsonl"
+        output.parent.mkdir(parents=True, exist_ok=True)
+        mend(output)
+        job = {
+            "root": str(ROOT),
+            "tools": str(base.tools),
+            "output": str(output),
+            "limit_s": self._limit_s,
+            "device": self._device,
+            "header": self.header(),
+            "cells": [self._entry(item, environment, scratch) for item, environment in ready],
+        }
+        job_path = scratch / "job.json"
+        job_path.write_text(json.dumps(job), encoding="utf-8")
+        log = self._run.folder / "logs" / f"{first.base_id}.worker.log"
+        environ = {**clean_environment(os.environ), **_THREADS}
+        with log.open("a", encoding="utf-8") as errors:
+            command = [str(base.python), "-P", str(WORKER), str(job_path)]
+            with self._lock:
+                if self._stopped:
+                    return
+                worker = subprocess.Popen(  # noqa: S603 - the interpreter of an environment we built
+                    command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environ, cwd=scratch, start_new_session=True
+                )
+                self._workers.add(worker)
+            self._listen(worker)
+        if worker.returncode != 0 and not self._stopped:
+            tail = log.read_text(encoding="utf-8", errors="replace")[-600:]
+            self._progress.step(first.base_id, f"the worker ended with {worker.returncode}: {tail}")
+
+    def _listen(self, worker: subprocess.Popen[str]) -> None:
+        tally: Counter[str] = Counter()
+        current = ""
+        assert worker.stdout is not None  # noqa: S101 - PIPE was asked for
+        with worker:
+            for line in worker.stdout:
+                event = json.loads(line)
+                match event["event"]:
+                    case "cell":
+                        self._tell(current, tally)
+                        current = event["cell"]
+                        self._progress.step(current, "measuring")
+                    case "record":
+                        self._progress.advance()
+                        tally[event["outcome"]] += 1
+                    case "state":
+                        self._progress.step(event["cell"], event["state"])
+        self._tell(current, tally)
+        with self._lock:
+            self._workers.discard(worker)
+
+    def _tell(self, cell: str, tally: Counter[str]) -> None:
+        if tally:
+            self._progress.step(cell, ", ".join(f"{count} {outcome}" for outcome, count in tally.most_common()))
+        tally.clear()
+
+    def _entry(self, item: WorkItem, environment: Environment, scratch: Path) -> dict[str, Any]:
+        logs, benchmarks = self._run.folder / "logs", self._run.folder / "benchmarks"
+        for folder in (logs, benchmarks):
+            folder.mkdir(parents=True, exist_ok=True)
+        return {
+            "cell": cell_facts(item.cell, item.matrix, item.lock),
+            "overlays": [str(path) for path in environment.overlays],
+            "log": str(logs / f"{item.cell.id}.log"),
+            "benchmarks": str(benchmarks / f"{item.cell.id}.json"),
+            "scratch": str(scratch / "cases"),
+            "variants": [{**one, "index": index} for index, one in enumerate(item.variants)],
+        }
+
+
+def cell_facts(cell: Cell, matrix: str, lock: Lock | None) -> dict[str, Any]:
+    """Give a cell as records carry it. The worker puts the versions really imported in their place."""
+    versions = lock.versions if lock else dict(cell.pins)
+    return {
+        "id": cell.id,
+        "matrix": matrix,
+        "lock": lock.digest if lock else None,
+        "python": cell.python,
+        "packages": {name: versions[name] for name in PACKAGES if name in versions},
+    }
+
+
+
+def free_memory_jobs() -> int:
+    """Give how many workers fit: one a core, and 2 GiB each (an import needs about half a GiB)."""
+    try:
+        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        available = 4 << 30
+    return max(1, min(os.cpu_count() or 1, available // (2 << 30)))
+

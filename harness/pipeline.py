@@ -1,0 +1,134 @@
+"""plan -> resolve -> reuse -> install -> run: the flow of a run, top to bottom."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, Any
+
+from harness.interface import CellState
+from harness.measure import Measurement, WorkItem, free_memory_jobs
+from harness.plan import Selection, plan_run
+from harness.progress import Progress
+from harness.records import MEASURED, append_records, key_of, machine_facts, read_run
+from harness.resolve import Lock, Unsatisfiable, resolve
+from harness.runs import Run, reports_folder
+from harness.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.catalogue import Case
+    from harness.cells import Cell, Matrix
+    from harness.plan import PlannedCell
+
+_RESOLVERS = 4
+"""Resolver processes at a time; each mostly waits for the index."""
+
+
+def run_matrix(
+    matrix: Matrix,
+    cases: tuple[Case, ...],
+    selection: Selection,
+    run: Run,
+    *,
+    fresh: bool = False,
+    relock: bool = False,
+    jobs: int | None = None,
+) -> None:
+    """Measure what is selected and not known yet, into the folder of ``run``.
+
+    A record of an earlier run serves again when everything that could change it is the same,
+    unless ``fresh``. Raises ``KeyboardInterrupt`` after the workers have ended; what they wrote
+    stays, and running with the same ``run`` goes on from there.
+    """
+    planned = plan_run(matrix, cases, selection)
+    run.add_plan({"matrix": matrix.name, "title": matrix.title, "device": selection.device, "run": run.id}, planned)
+    locks = resolve_all([one.cell for one in planned], lock_folder(matrix), relock=relock)
+    store = Store(reports_folder() / "store.sqlite")
+    items, reused = divide(planned, locks, matrix, run, None if fresh else store)
+    progress = Progress(sum(len(item.variants) for item in items), reused=reused)
+    progress.start()
+    measurement = Measurement(run, progress, limit_s=matrix.limit_s, device=selection.device)
+    for cell, answer in zip((one.cell for one in planned), locks, strict=True):
+        if isinstance(answer, Unsatisfiable):
+            progress.step(cell.id, "unsatisfiable")
+            measurement.write_state(cell, matrix.name, CellState.UNSATISFIABLE, answer.words)
+    try:
+        _measure(measurement, group_by_base(items), jobs or free_memory_jobs())
+    finally:
+        store.add(record for record in read_run(run.folder) if "key" in record)
+
+
+def lock_folder(matrix: Matrix) -> Path:
+    """Give the folder of a matrix's locks: ``locks/NAME`` beside its file."""
+    return matrix.path.resolve().parent / "locks" / matrix.name
+
+
+def resolve_all(cells: list[Cell], locks: Path, *, relock: bool) -> list[Lock | Unsatisfiable]:
+    """Resolve cells side by side; known locks cost nothing."""
+    with ThreadPoolExecutor(_RESOLVERS) as pool:
+        return list(pool.map(lambda cell: resolve(cell, locks, again=relock), cells))
+
+
+def divide(
+    planned: tuple[PlannedCell, ...], locks: list[Lock | Unsatisfiable], matrix: Matrix, run: Run, store: Store | None
+) -> tuple[list[WorkItem], int]:
+    """Split what is planned into work, and records that are known already.
+
+    Known are the records of this very run (it is being resumed) and those in ``store``; the
+    latter are copied into the run. Returns the work and the number of known variants.
+    """
+    here = {record["key"] for record in read_run(run.folder) if record.get("outcome") in MEASURED}
+    items, copied, known = [], [], 0
+    for one, lock in zip(planned, locks, strict=True):
+        if isinstance(lock, Unsatisfiable):
+            continue
+        wanted = {describe["key"]: describe for describe in _describe(one, lock)}
+        missing = wanted.keys() - here
+        found = store.find(missing) if store else {}
+        copied += found.values()
+        known += len(wanted) - len(missing) + len(found)
+        work = tuple(describe for key, describe in wanted.items() if key in missing - found.keys())
+        if work:
+            items.append(WorkItem(cell=one.cell, matrix=matrix.name, lock=lock, variants=work))
+    if copied:
+        append_records(run.folder / "records" / f"known.{_part(planned)}.jsonl", copied)
+    return items, known
+
+
+def group_by_base(items: list[WorkItem]) -> list[list[WorkItem]]:
+    """Group cells whose locks are the same apart from overlays, the largest group first."""
+    groups: dict[tuple[str, ...], list[WorkItem]] = defaultdict(list)
+    for item in items:
+        groups[item.cell.python, *item.lock.base_pins].append(item)
+    return sorted(groups.values(), key=lambda group: -sum(len(item.variants) for item in group))
+
+
+def _measure(measurement: Measurement, groups: list[list[WorkItem]], jobs: int) -> None:
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(measurement.measure_base, group) for group in groups]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            measurement.stop()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _describe(one: PlannedCell, lock: Lock) -> list[dict[str, Any]]:
+    machine = machine_facts()
+    return [
+        {
+            "key": key_of(lock=lock.digest, python=one.cell.python, case=case, variant=variant, machine=machine),
+            "case": case.name,
+            "document": case.document,
+            "variant": variant,
+        }
+        for case, variant in one.variants
+    ]
+
+
+def _part(planned: tuple[PlannedCell, ...]) -> str:
+    return planned[0].cell.base_id if planned else "none"

@@ -1,0 +1,85 @@
+"""Plan (pure): a matrix, the cases and a selection in; cells with their variants out."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.catalogue import select_variants
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.catalogue import Case
+    from harness.cells import Cell, Matrix
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What a person asked to run: ids or patterns, a case expression, a device, a shard ``(i, n)``."""
+
+    cells: tuple[str, ...] = ()
+    bases: tuple[str, ...] = ()
+    case: str | None = None
+    device: str = "cpu"
+    shard: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCell:
+    """A cell and the variants to measure in it, each with its case."""
+
+    cell: Cell
+    variants: tuple[tuple[Case, dict[str, str]], ...]
+
+
+def plan_run(matrix: Matrix, cases: tuple[Case, ...], selection: Selection) -> tuple[PlannedCell, ...]:
+    """Choose cells and variants. Raises :class:`UsageError` when a selection matches nothing."""
+    chosen = select_variants(cases, selection.case)
+    known = {case.name for case in cases}
+    planned = []
+    for cell in _select_cells(matrix, selection):
+        for pattern in cell.cases:
+            if not fnmatch.filter(known, pattern):
+                message = f"{matrix.path.name}: cell {cell.id} asks for case {pattern!r}, which is not in cases/"
+                raise UsageError(message)
+        variants = tuple(
+            (case, {**variant, "device": selection.device, "dtype": "float32"})
+            for case, variant in chosen
+            if any(fnmatch.fnmatch(case.name, pattern) for pattern in cell.cases)
+        )
+        planned.append(PlannedCell(cell=cell, variants=variants))
+    return tuple(planned)
+
+
+def _select_cells(matrix: Matrix, selection: Selection) -> list[Cell]:
+    cells = list(matrix.cells)
+    for asked, attribute, what in ((selection.bases, "base_id", "base"), (selection.cells, "id", "cell")):
+        if not asked:
+            continue
+        names = [getattr(cell, attribute) for cell in cells]
+        for pattern in asked:
+            if not fnmatch.filter(names, f"{pattern}*"):
+                close = difflib.get_close_matches(pattern, names, n=1, cutoff=0.3)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                message = f"no {what} {pattern!r} in matrix {matrix.name}{hint}"
+                raise UsageError(message)
+        cells = [cell for cell in cells if any(fnmatch.fnmatch(getattr(cell, attribute), f"{one}*") for one in asked)]
+    if selection.shard is not None:
+        index, count = selection.shard
+        bases = list(dict.fromkeys(cell.base_id for cell in cells))[index - 1 :: count]
+        cells = [cell for cell in cells if cell.base_id in bases]
+    return cells
+
+
+def concrete_device(device: str) -> str:
+    """Turn ``auto`` into ``cuda`` where the NVIDIA driver lists a GPU, else ``cpu``."""
+    if device != "auto":
+        return device
+    if shutil.which("nvidia-smi") is None:
+        return "cpu"
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)  # noqa: S607
+    return "cuda" if "GPU" in listed.stdout else "cpu"

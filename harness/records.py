@@ -1,0 +1,104 @@
+"""Records: one JSON line for each variant in each cell, and the key that names a measurement."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.interface import Outcome
+from harness.matrix import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from harness.catalogue import Case
+
+Record = dict[str, Any]
+"""A line of a run, as ``DESIGN`` describes it; ``schema`` tells the version."""
+
+MEASURED = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.NO_DEVICE}
+"""Outcomes that say something about the code under test."""
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Read a JSON-lines file. A last line that a kill cut short is left out; it was never whole."""
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def read_run(folder: Path) -> list[Record]:
+    """Read every record of a run's folder; where one key was written twice, the first counts."""
+    records: dict[str, Record] = {}
+    for path in sorted((folder / "records").glob("*.jsonl")):
+        for record in read_records(path):
+            records.setdefault(record.get("key") or f"state {record['cell']['id']}", record)
+    return list(records.values())
+
+
+def append_records(path: Path, records: Iterable[Record]) -> None:
+    """Append records to a JSON-lines file, which is mended first if a kill left half a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mend(path)
+    with path.open("a", encoding="utf-8") as output:
+        for record in records:
+            output.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def mend(path: Path) -> None:
+    """Cut off half a line at the end of a file, so that what is appended starts a line of its own."""
+    if not path.is_file():
+        return
+    data = path.read_bytes()
+    if data and not data.endswith(b"\n"):
+        whole = data[: data.rfind(b"\n") + 1]
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+
+
+def key_of(*, lock: str, python: str, case: Case, variant: Mapping[str, str], machine: Mapping[str, Any]) -> str:
+    """Name a measurement by all that can change it: versions, code, variant and machine."""
+    about = {
+        "lock": lock,
+        "python": python,
+        "case": case.digest,
+        "harness": incell_digest(),
+        "variant": dict(variant),
+        "machine": [machine["cpu"], machine["platform"], machine["gpu"]],
+    }
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
+
+
+@cache
+def incell_digest() -> str:
+    """Digest what runs beside every case: ``harness.cell``, its interface, and the checkpoints."""
+    digest = hashlib.sha256()
+    for pattern in ("harness/cell/*.py", "harness/interface.py", "cases/conftest.py", "cases/checkpoints/*.safetensors"):
+        for path in sorted(ROOT.glob(pattern)):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def machine_facts() -> dict[str, Any]:
+    """Describe this machine as records name it. The worker adds the GPU that it really used."""
+    model = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "gpu": None,
+        "platform": f"{platform.system().lower()}-{platform.machine()}",
+    }

@@ -1,0 +1,80 @@
+"""The grid and what needs a person, on a terminal or in a log, within 100 columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.judge import Audit, Verdict
+from harness.report.grid import PACKAGES_SHOWN, cell_text, legend, worst_verdict
+
+if TYPE_CHECKING:
+    from harness.judge import Judged
+    from harness.summary import Summary
+
+_STYLES = {Verdict.REGRESSED: "red", Verdict.CHANGED: "yellow", Verdict.FIXED: "cyan", Verdict.UNKNOWN: "magenta"}
+_SHOWN = 12
+
+
+def console() -> Console:
+    """Make a console: as wide as the terminal, 100 columns and plain where there is none."""
+    probe = Console()
+    return probe if probe.is_terminal else Console(width=100, no_color=True, highlight=False)
+
+
+def print_summary(summary: Summary, out: Console) -> None:
+    """Print the grid, the claims, and what needs a person."""
+    out.print(f"\n{summary.title} ({summary.device})", style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
+    for name in PACKAGES_SHOWN:
+        table.add_column({"sentence-transformers": "s-t"}.get(name, name), no_wrap=True)
+    for case in summary.cases:
+        table.add_column(f"{case.document or ''} {case.name}".strip(), overflow="fold", max_width=15)
+    for cell in summary.cells:
+        versions = [cell.versions.get(name, "-").partition("+")[0] for name in PACKAGES_SHOWN]
+        row = []
+        for case in summary.cases:
+            verdict = worst_verdict(cell.of_case(case.name))
+            style = _STYLES.get(verdict, "")
+            text = cell_text(cell, case.name)
+            row.append(f"[{style}]{text}[/]" if style else text)
+        table.add_row(*versions, *row)
+    out.print(table)
+    out.print(legend(), style="dim")
+    _print_claims(summary, out)
+    print_attention(summary, out)
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(summary.verdicts().items()))
+    out.print(f"\n{len(summary.judged)} variants in {len(summary.cells)} cells: {verdicts or 'nothing measured'}")
+
+
+def _print_claims(summary: Summary, out: Console) -> None:
+    if not summary.claims:
+        return
+    out.print("\nClaims of the documents", style="bold")
+    styles = {Audit.CONFIRMED: "green", Audit.REFUTED: "red", Audit.UNTESTED: "dim"}
+    for claim in summary.claims:
+        out.print(f"  [{styles[claim.audit]}]{claim.audit:<13}[/] {claim.claim.id:<32} {claim.claim.english}")
+
+
+def print_attention(summary: Summary, out: Console) -> None:
+    """Print what somebody has to look at, the same words once; nothing when there is nothing."""
+    for cell in summary.cells_for_a_person():
+        out.print(f"\n[red]{cell.state}[/] {cell.id}: {cell.words[:400]}")
+    attention = summary.for_a_person()
+    if not attention:
+        return
+    out.print("\nNeeds a person", style="bold")
+    groups: dict[tuple[str, str, str], list[Judged]] = {}
+    for one in attention:
+        words = (one.record or {}).get("signature") or (one.record or {}).get("message") or one.outcome
+        groups.setdefault((str(one.verdict), one.case, words), []).append(one)
+    shown = sorted(groups.items(), key=lambda group: -len(group[1]))
+    for (verdict, case, words), members in shown[:_SHOWN]:
+        style = _STYLES[Verdict(verdict)]
+        out.print(f"  [{style}]{verdict}[/] {len(members)} x {case}: {words[:180]}", highlight=False)
+        first = members[0]
+        out.print(f"      e.g. {'-'.join(first.variant.values())} in {first.cell}", style="dim")
+    if len(shown) > _SHOWN:
+        out.print(f"  and {len(shown) - _SHOWN} more kinds; the report has them all")

@@ -1,0 +1,136 @@
+"""Put a run together for the report and the gate: everything asked for, judged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import ExitStatus
+from harness.interface import CellState
+from harness.judge import AuditedClaim, Judged, Verdict, audit, judge, judge_cell_state
+from harness.records import MEASURED, Record, read_run
+
+if TYPE_CHECKING:
+    from harness.catalogue import Case
+    from harness.runs import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSummary:
+    """One cell that was asked for: how far it came, and its variants judged."""
+
+    id: str
+    facts: dict[str, Any]
+    state: str
+    words: str
+    state_verdict: Verdict
+    judged: tuple[Judged, ...]
+
+    def of_case(self, case: str) -> tuple[Judged, ...]:
+        """Give the judged variants of one case."""
+        return tuple(one for one in self.judged if one.case == case)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Give the versions that were measured, or the pins where nothing was."""
+        measured = next((one.record["cell"]["packages"] for one in self.judged if one.record), {})
+        return {**self.facts["pins"], **measured}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A run, judged."""
+
+    run: str
+    matrix: str
+    title: str
+    device: str
+    cells: tuple[CellSummary, ...]
+    claims: tuple[AuditedClaim, ...]
+    cases: tuple[Case, ...]
+    machine: dict[str, Any]
+    duration_s: float
+
+    @property
+    def judged(self) -> tuple[Judged, ...]:
+        """Give every planned variant of every cell, judged."""
+        return tuple(one for cell in self.cells for one in cell.judged)
+
+    def verdicts(self) -> Counter[str]:
+        """Count verdicts over all variants."""
+        return Counter(str(one.verdict) for one in self.judged)
+
+    def outcomes(self) -> Counter[str]:
+        """Count outcomes over all variants."""
+        return Counter(one.outcome for one in self.judged)
+
+    def for_a_person(self) -> list[Judged]:
+        """List the variants that somebody has to look at."""
+        return [one for one in self.judged if one.needs_a_person]
+
+    def cells_for_a_person(self) -> list[CellSummary]:
+        """List the cells whose state is not the expected one."""
+        return [cell for cell in self.cells if cell.state_verdict is not Verdict.AS_EXPECTED]
+
+    def exit_status(self) -> ExitStatus:
+        """Give the gate's answer: 3 when nothing was measured, 1 when a person has to look, else 0."""
+        if not any(one.record and one.outcome in MEASURED for one in self.judged):
+            return ExitStatus.NOTHING_MEASURED
+        if self.for_a_person() or self.cells_for_a_person():
+            return ExitStatus.NEEDS_A_PERSON
+        return ExitStatus.AS_EXPECTED
+
+
+def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
+    """Judge a run. Raises :class:`harness.errors.UsageError` when there is no such run."""
+    plan = run.plan()
+    records = read_run(run.folder)
+    by_case = {case.name: case for case in cases}
+    by_place: dict[tuple[str, str, tuple[str, ...]], Record] = {
+        (one["cell"]["id"], one["case"], tuple(sorted(one["variant"].items()))): one for one in records if "key" in one
+    }
+    states = {one["cell"]["id"]: one for one in records if "state" in one["cell"]}
+    cells = tuple(_cell(one, by_case, by_place, states) for one in plan["cells"])
+    shown = tuple(case for case in cases if any(cell.of_case(case.name) for cell in cells))
+    measured = [one for one in records if "key" in one]
+    return Summary(
+        run=run.id,
+        matrix=plan["matrix"],
+        title=plan["title"],
+        device=plan["device"],
+        cells=cells,
+        claims=tuple(claim for case in shown for claim in audit(case, measured)),
+        cases=shown,
+        machine=next((one["machine"] for one in measured), {}),
+        duration_s=sum(one.get("duration_s") or 0.0 for one in measured),
+    )
+
+
+def _cell(
+    facts: dict[str, Any],
+    cases: dict[str, Case],
+    by_place: dict[tuple[str, str, tuple[str, ...]], Record],
+    states: dict[str, Record],
+) -> CellSummary:
+    judged = []
+    for asked in facts["asked"]:
+        case = cases.get(asked["case"])
+        if case is not None:
+            record = by_place.get((facts["id"], case.name, tuple(sorted(asked["variant"].items()))))
+            judged.append(judge(case, record, facts["id"], asked["variant"]))
+    state_record = states.get(facts["id"])
+    measured = any(one.record for one in judged)
+    state = state_record["cell"]["state"] if state_record and not measured else CellState.READY
+    expected = facts["state"]
+    if state != CellState.READY and state == expected:
+        # A cell that is known not to exist has no variants to wait for.
+        judged = []
+    return CellSummary(
+        id=facts["id"],
+        facts=facts,
+        state=str(state),
+        words=(state_record or {}).get("message") or "",
+        state_verdict=judge_cell_state(expected, state),
+        judged=tuple(judged),
+    )
