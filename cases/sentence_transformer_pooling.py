@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 VARIANTS = (
     Variants(
         axes={
-            "attach": ("modules", "module_model", "add_adapter", "load_adapter", "peft_model"),
+            "attach": ("modules", "module_model"),
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
             "aspect": ("runs", "pooled"),
         },
@@ -36,6 +36,13 @@ VARIANTS = (
             "attach": ("modules", "module_model"),
             "method": ("prompt_tuning",),
             "aspect": ("cure_mask", "cure_pooling"),
+        },
+    ),
+    Variants(
+        axes={
+            "attach": ("add_adapter", "load_adapter", "peft_model"),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
+            "aspect": ("pooled",),
         },
     ),
 )

@@ -7,7 +7,6 @@ read from the syntax tree, which also knows their lines.
 from __future__ import annotations
 
 import ast
-import fnmatch
 import hashlib
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import CaseError, UsageError
-from harness.interface import Claim, Expectation, Variants, variant_id
+from harness.interface import Claim, Expectation, Variants, selects
 from harness.matrix import ROOT
 
 CASES = ROOT / "cases"
@@ -54,27 +53,21 @@ def load_cases(folder: Path = CASES) -> tuple[Case, ...]:
 def select_variants(cases: tuple[Case, ...], expression: str | None) -> list[tuple[Case, dict[str, str]]]:
     """List the variants that an expression selects, all of them without one.
 
-    The expression is words joined by commas. Each word is a pattern (``*``, ``?``) for a case
-    name, or ``case:part`` where the part is a pattern found inside the variant's id. Raises
-    :class:`UsageError` when a word matches nothing.
+    The expression is words joined by commas, each as :func:`harness.interface.selects` reads it.
+    Raises :class:`UsageError` when a word matches nothing.
     """
     everything = [(case, variant) for case in cases for variant in case.variants]
     if not expression:
         return everything
-    chosen: dict[int, tuple[Case, dict[str, str]]] = {}
-    for word in (word.strip() for word in expression.split(",")):
-        name, _, part = word.partition(":")
-        matched = {
-            index: one
-            for index, one in enumerate(everything)
-            if fnmatch.fnmatch(one[0].name, name) and fnmatch.fnmatch(variant_id(one[1]), f"*{part}*")
-        }
+    chosen: set[int] = set()
+    for word in expression.split(","):
+        matched = {index for index, (case, variant) in enumerate(everything) if selects(word, case.name, variant)}
         if not matched:
             known = ", ".join(case.name for case in cases)
             message = f"the case expression {word!r} matches nothing; cases: {known} (add :PART to name variants)"
             raise UsageError(message)
         chosen |= matched
-    return [chosen[index] for index in sorted(chosen)]
+    return [everything[index] for index in sorted(chosen)]
 
 
 @cache

@@ -37,13 +37,13 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """Name the cell by its pins, the overlay first: ``peft0.13.0-tf4.45.2-torch2.13.0-py3.11``."""
+        """Name the cell by its pins, the overlay first: ``peft0.13.0-tf4.45.2-torch2.13.0-py3.11@20241012``."""
         overlay = [name for name in OVERLAY_PACKAGES if name in self.pins]
         rest = [name for name in PACKAGES if name in self.pins and name not in overlay and name != "torch"]
         names = [*overlay, *rest, *(["torch"] if "torch" in self.pins else [])]
         parts = [SHORT_NAMES.get(name, name) + self.pins[name] for name in names]
-        dated = [f"asof{self.as_of:%Y%m%d}"] if self.as_of else []
-        return "-".join([*parts, f"py{self.python}", *dated])
+        dated = f"@{self.as_of:%Y%m%d}" if self.as_of else ""
+        return "-".join([*parts, f"py{self.python}"]) + dated
 
     @property
     def base_id(self) -> str:

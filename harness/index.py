@@ -7,7 +7,9 @@ https://docs.astral.sh/uv/pip/compatibility/ (uv ignores pip.conf and ``PIP_*`` 
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -66,12 +68,13 @@ def translate(settings: Mapping[str, str]) -> dict[str, str]:
 def pip_settings() -> dict[str, str]:
     """Ask pip for its settings: files first, then ``PIP_*`` variables over them.
 
-    Without a pip in this interpreter only the variables count.
+    Without a pip in this interpreter or on PATH only the variables count.
     """
-    asked = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
-    )
-    text = asked.stdout if asked.returncode == 0 else ""
+    command = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else [shutil.which("pip") or ""]
+    text = ""
+    if command[0]:
+        asked = subprocess.run([*command, "config", "list"], capture_output=True, text=True, check=False)  # noqa: S603
+        text = asked.stdout if asked.returncode == 0 else ""
     variables = "\n".join(
         f":env:.{name[4:].lower().replace('_', '-')}={value!r}" for name, value in os.environ.items() if name.startswith("PIP_")
     )

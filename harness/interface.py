@@ -6,6 +6,7 @@ judge (outside, without torch) and executed by the worker (inside a cell).
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import product
@@ -99,3 +100,13 @@ class Variants:
 def variant_id(variant: Mapping[str, str]) -> str:
     """Name a variant by its values, as pytest and the reports show it."""
     return "-".join(variant.values())
+
+
+def selects(word: str, case: str, variant: Mapping[str, str]) -> bool:
+    """Tell whether one word of a case expression selects a variant.
+
+    The word is a pattern (``*``, ``?``) for the case's name, or ``case:part`` where the part is
+    a pattern found inside the variant's id.
+    """
+    name, _, part = word.strip().partition(":")
+    return fnmatch.fnmatch(case, name) and fnmatch.fnmatch(variant_id(variant), f"*{part}*")

@@ -7,6 +7,14 @@ from typing import Any
 from harness.cell.models import fill
 
 LORA = "lora"
+LEARNING_RATES = {
+    "prompt_tuning": 0.05,
+    "prefix_tuning": 0.05,
+    "prefix_tuning_projection": 0.01,
+    "p_tuning": 0.01,
+    "lora": 0.01,
+}
+"""What Adam teaches one sample with: the methods with a network of their own want less."""
 
 
 def make_config(method: str, *, virtual_tokens: int = 20, task: str = "CAUSAL_LM", **overrides: Any) -> Any:
@@ -54,3 +62,33 @@ def strengthen(model: Any, method: str, *, seed: int = 7) -> None:
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     std = 0.3 if method == LORA else 0.8
     fill(model, seed=seed, std=std, only=trainable.__contains__)
+
+
+def teach(
+    base: Any, method: str, inputs: dict[str, Any], *, answer: int, steps: int = 150, enough: float = 0.05, **options: Any
+) -> tuple[Any, dict[str, Any]]:
+    """Wrap ``base`` with a fresh adapter and train it on one sample; give both the model and a log.
+
+    ``inputs`` are the sample's, of which the last ``answer`` tokens are to be learnt. Training starts
+    from weak, reproducible numbers, because PEFT's default initialisation has changed with its
+    releases, and stops at the loss ``enough``: at 0.05 no token of a three-token answer has less
+    than 0.86 of the probability.
+    """
+    import torch
+
+    model = attach(base, method, strong=False, **options)
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    fill(model, seed=7, std=0.1, only=trainable.__contains__)
+    ids = inputs["input_ids"]
+    labels = torch.cat([torch.full_like(ids[:, :-answer], -100), ids[:, -answer:]], dim=1)
+    optimizer = torch.optim.Adam(trainable.values(), lr=LEARNING_RATES[method])
+    log: dict[str, Any] = {}
+    for step in range(steps):
+        loss = model(**inputs, labels=labels).loss
+        log = {"steps": step, "loss": loss.item()}
+        if log["loss"] < enough:
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval(), log

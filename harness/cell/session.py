@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
+import io
 import os
 import traceback
 from pathlib import Path
@@ -42,9 +44,17 @@ class JobPlugin(CasePlugin):
 
 
 def run_variants(
-    job: dict[str, Any], entry: dict[str, Any], variants: list[dict[str, Any]], tell: Callable[[dict[str, Any]], None]
+    job: dict[str, Any],
+    entry: dict[str, Any],
+    variants: list[dict[str, Any]],
+    tell: Callable[[dict[str, Any]], None],
+    *,
+    quiet: bool = False,
 ) -> None:
-    """Import peft, tell what was really imported, and run the variants under pytest."""
+    """Import peft, tell what was really imported, and run the variants under pytest.
+
+    With ``quiet`` pytest's own output is dropped: the caller prints what it is told.
+    """
     try:
         imported = verify_imports(entry["cell"]["packages"])
     except Exception as error:  # noqa: BLE001 - a cell that cannot be imported is a result
@@ -59,7 +69,11 @@ def run_variants(
     arguments = [*files, "-q", "-p", "pytest_benchmark.plugin", "-c", str(root / "cases" / "pytest.ini")]
     arguments += [f"--rootdir={root / 'cases'}", f"--basetemp={entry['scratch']}", "--tb=short"]
     arguments += ["--continue-on-collection-errors", f"--benchmark-json={entry['benchmarks']}"]
-    pytest.main(arguments, plugins=[JobPlugin(variants, tell)])
+    with contextlib.ExitStack() as redirections:
+        if quiet:
+            redirections.enter_context(contextlib.redirect_stdout(io.StringIO()))
+            redirections.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        pytest.main(arguments, plugins=[JobPlugin(variants, tell)])
 
 
 def verify_imports(planned: dict[str, str]) -> dict[str, str]:

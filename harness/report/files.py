@@ -1,0 +1,165 @@
+"""Write a judged run to files: Markdown, HTML, JUnit XML and JSON, under ``reports/latest``."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from harness.interface import CellState, Outcome
+from harness.judge import Verdict
+from harness.report.grid import MARKS, PACKAGES_SHOWN, cell_text, legend, worst_verdict
+from harness.runs import reports_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.judge import Judged
+    from harness.summary import Summary
+
+
+def write_reports(summary: Summary) -> list[Path]:
+    """Write every kind of report and give the paths."""
+    folder = reports_folder() / "latest"
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "report.md": render("report.md.jinja", summary),
+        "report.html": render("report.html.jinja", summary),
+        "junit.xml": junit(summary),
+        "report.json": json.dumps(as_json(summary), ensure_ascii=False, indent=1),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]
+
+
+def render(template: str, summary: Summary) -> str:
+    """Fill a template of ``harness/report/templates``."""
+    environment = Environment(
+        loader=PackageLoader("harness.report"),
+        autoescape=select_autoescape(["html.jinja"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell_line"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
+    return environment.get_template(template).render(
+        summary=summary,
+        packages=PACKAGES_SHOWN,
+        cell_text=cell_text,
+        worst=worst_verdict,
+        mark=lambda one: MARKS[Outcome(one.outcome)],
+        variant_rows=variant_rows,
+        latency_rows=latency_rows(summary),
+        legend=legend(),
+        Verdict=Verdict,
+        READY=CellState.READY,
+    )
+
+
+def variant_rows(summary: Summary, case: str) -> dict[str, dict[str, Judged]]:
+    """Map each variant of a case to what it gave in each cell."""
+    rows: dict[str, dict[str, Judged]] = defaultdict(dict)
+    for cell in summary.cells:
+        for one in cell.of_case(case):
+            name = " ".join(value for axis, value in one.variant.items() if axis not in {"device", "dtype"})
+            rows[name][cell.id] = one
+    return rows
+
+
+def latency_rows(summary: Summary) -> list[dict[str, Any]]:
+    """List the latencies that were measured, with and without the cache, in milliseconds."""
+    rows = []
+    for one in summary.judged:
+        latency = (one.record or {}).get("latency") or {}
+        if "cached" in latency:
+            versions = one.record["cell"]["packages"] if one.record else {}
+            rows.append(
+                {
+                    "case": one.case,
+                    "variant": " ".join(v for axis, v in one.variant.items() if axis not in {"device", "dtype", "aspect"}),
+                    "cell": f"peft {versions.get('peft')}, transformers {versions.get('transformers')}",
+                    "cached_ms": 1000 * latency["cached"]["median_s"],
+                    "uncached_ms": 1000 * latency["uncached"]["median_s"],
+                    "ratio": latency["ratio"],
+                    "samples": len(latency["cached"]["samples_s"]),
+                    "counters": (one.record or {}).get("counters") or {},
+                }
+            )
+    return sorted(rows, key=lambda row: (row["case"], row["variant"]))
+
+
+def junit(summary: Summary) -> str:
+    """Give JUnit XML: a suite for each cell; what needs a person fails, what was not measured is skipped."""
+    root = ET.Element("testsuites", name=summary.title)
+    for cell in summary.cells:
+        failures = [one for one in cell.judged if one.needs_a_person]
+        suite = ET.SubElement(root, "testsuite", name=cell.id, tests=str(len(cell.judged)), failures=str(len(failures)))
+        if cell.state_verdict is not Verdict.AS_EXPECTED:
+            broken = ET.SubElement(suite, "testcase", classname=cell.id, name="environment")
+            ET.SubElement(broken, "failure", message=cell.state).text = cell.words
+        for one in cell.judged:
+            seconds = str((one.record or {}).get("duration_s") or 0)
+            name = f"{one.case}[{'-'.join(one.variant.values())}]"
+            test = ET.SubElement(suite, "testcase", classname=cell.id, name=name, time=seconds)
+            words = f"{one.verdict}: {one.outcome}: {(one.record or {}).get('message') or ''}"
+            if one.needs_a_person:
+                ET.SubElement(test, "failure", message=_printable(words))
+            elif one.outcome == Outcome.NO_DEVICE:
+                ET.SubElement(test, "skipped", message=_printable(words))
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True)
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """Give the report for other programs: every planned variant with its verdict."""
+    return {
+        "schema": 1,
+        "run": summary.run,
+        "matrix": summary.matrix,
+        "device": summary.device,
+        "verdicts": dict(summary.verdicts()),
+        "outcomes": dict(summary.outcomes()),
+        "exit_status": int(summary.exit_status()),
+        "cells": [
+            {
+                "id": cell.id,
+                "why": cell.facts["why"],
+                "state": cell.state,
+                "message": cell.words,
+                "verdict": cell.state_verdict,
+                "versions": cell.versions,
+                "variants": [
+                    {
+                        "case": one.case,
+                        "variant": dict(one.variant),
+                        "outcome": one.outcome,
+                        "verdict": one.verdict,
+                        "signature": (one.record or {}).get("signature"),
+                        "message": (one.record or {}).get("message"),
+                    }
+                    for one in cell.judged
+                ],
+            }
+            for cell in summary.cells
+        ],
+        "claims": [
+            {
+                "id": one.claim.id,
+                "quote": one.claim.quote,
+                "english": one.claim.english,
+                "audit": one.audit,
+                "agreeing": one.agreeing,
+                "disagreeing": one.disagreeing,
+            }
+            for one in summary.claims
+        ],
+    }
+
+
+def _printable(text: str) -> str:
+    """Drop control characters, which XML 1.0 cannot carry."""
+    return "".join(character for character in text if character.isprintable() or character in "\t\n")

@@ -75,6 +75,6 @@ def print_attention(summary: Summary, out: Console) -> None:
         style = _STYLES[Verdict(verdict)]
         out.print(f"  [{style}]{verdict}[/] {len(members)} x {case}: {words[:180]}", highlight=False)
         first = members[0]
-        out.print(f"      e.g. {'-'.join(first.variant.values())} in {first.cell}", style="dim")
+        out.print(f"      e.g. {'-'.join(first.variant.values())}\n      in {first.cell}", style="dim")
     if len(shown) > _SHOWN:
         out.print(f"  and {len(shown) - _SHOWN} more kinds; the report has them all")

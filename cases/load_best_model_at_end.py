@@ -1,0 +1,212 @@
+"""What the Trainer saves each epoch can be loaded again, by the Trainer and by hand.
+
+Document 004; huggingface/peft#2256 and huggingface/transformers#35087. The oracle is the model itself:
+what it answered in memory when a checkpoint was written is what it has to answer when that checkpoint
+is back, by ``load_best_model_at_end`` (``load_best``), ``PeftModel.from_pretrained`` (``workaround``),
+``resume_from_checkpoint`` (``resume``) or in place (``load_adapter``).
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from harness.interface import Claim, Expectation, Variants
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.cell.trial import Trial
+
+DOCUMENT = "004"
+VIRTUAL_TOKENS = 10
+STEPS_AN_EPOCH = 2
+TOLERANCE = 1e-3
+"""Of a logit: a projection is folded into what is saved, which is another order of sums."""
+HEADS = {
+    "llama": "LlamaForSequenceClassification",
+    "gpt2": "GPT2ForSequenceClassification",
+    "bert": "BertForSequenceClassification",
+}
+
+VARIANTS = (
+    Variants(
+        axes={
+            "model": ("llama", "gpt2", "bert"),
+            "method": ("prefix_tuning_projection", "prefix_tuning", "prompt_tuning", "p_tuning", "lora"),
+            "aspect": ("load_best", "workaround", "resume", "load_adapter"),
+        },
+    ),
+    Variants(
+        axes={
+            "model": ("llama",),
+            "method": ("prefix_tuning_projection",),
+            "aspect": ("message", "early_stopping"),
+        },
+    ),
+    Variants(axes={"model": ("llama",), "method": ("lora",), "aspect": ("early_stopping",)}),
+)
+
+CLAIMS = ()
+
+EXPECTATIONS: tuple[Expectation, ...] = ()
+
+
+def check(trial: Trial) -> None:
+    """Train for a few steps with the real Trainer, then check one way back to an earlier epoch."""
+    import peft
+
+    model = _model(trial)
+    seen = _watch(trial)
+    options: dict[str, Any] = {"load_best_model_at_end": trial.aspect in {"load_best", "message"}}
+    trainer = _trainer(trial, model, seen, **options)
+    if trial.aspect == "early_stopping":
+        _early_stopping(trial, trainer)
+        return
+    if trial.aspect == "message":
+        _message(trial, trainer)
+        return
+    trainer.train()
+    best = min(seen.losses, key=seen.losses.get)
+    last = trainer.state.global_step
+    checkpoint = str(trial.scratch / f"checkpoint-{best}")
+    trial.evidence.update(losses=seen.losses, best_step=best, last_step=last)
+    apart = _difference(seen.logits[best], seen.logits[last])
+    trial.expect(best < last and apart > 100 * TOLERANCE, f"the best epoch (step {best}) does not stand out: {apart:.4f}")
+    match trial.aspect:
+        case "load_best":
+            chosen = trainer.state.best_model_checkpoint
+            trial.expect(chosen == checkpoint, "the Trainer's best checkpoint is not the one of the lowest loss")
+            _same(trial, "the model after training", _logits(trial, model), seen.logits[best])
+        case "workaround":
+            again = peft.PeftModel.from_pretrained(_base(trial), checkpoint)
+            _same(trial, "the checkpoint on a fresh base", _logits(trial, again), seen.logits[best])
+        case "load_adapter":
+            model.load_adapter(checkpoint, adapter_name="default")
+            _same(trial, "the checkpoint loaded in place", _logits(trial, model), seen.logits[best])
+        case "resume":
+            resumed = _watch(trial, begins_with=seen.logits[best])
+            _trainer(trial, _model(trial), resumed, **options).train(resume_from_checkpoint=checkpoint)
+
+
+def _early_stopping(trial: Trial, trainer: Any) -> None:
+    """Check that training stops at the first epoch which is worse than the best one."""
+    import transformers
+
+    trainer.add_callback(transformers.EarlyStoppingCallback(early_stopping_patience=1))
+    trainer.train()
+    trial.evidence["last_step"] = trainer.state.global_step
+    wanted = 2 * STEPS_AN_EPOCH
+    trial.expect(trainer.state.global_step == wanted, f"stopped at step {trainer.state.global_step}, not {wanted}")
+
+
+def _message(trial: Trial, trainer: Any) -> None:
+    """Check that a checkpoint which does not fit is answered with what to do about it."""
+    from harness.cell.outcomes import Unsupported
+
+    try:
+        trainer.train()
+    except RuntimeError as error:
+        if "size mismatch" not in f"{error} {error.__cause__}":
+            raise
+        text = " ".join(str(error).split())
+    else:
+        message = "load_best_model_at_end raises nothing here: there is no message to judge"
+        raise Unsupported(message)
+    trial.evidence["text"] = text
+    helps = "prompt learning" in text and "PeftModel.from_pretrained" in text
+    trial.expect(helps, f"the message names neither prompt learning nor a way out: {text}")
+
+
+def _trainer(trial: Trial, model: Any, seen: Any, *, load_best_model_at_end: bool) -> Any:
+    """Make the Trainer on data of which the first epoch is the best.
+
+    All it trains on is of class 1, all it is evaluated on of class 0: what it learns makes the
+    evaluation worse.
+    """
+    import transformers
+
+    known = inspect.signature(transformers.TrainingArguments).parameters
+    evaluation = "eval_strategy" if "eval_strategy" in known else "evaluation_strategy"
+    cpu = "use_cpu" if "use_cpu" in known else "no_cuda"
+    arguments = transformers.TrainingArguments(
+        output_dir=str(trial.scratch),
+        # A third epoch, so that there is something for early stopping to leave out.
+        num_train_epochs=3 if trial.aspect == "early_stopping" else 2,
+        per_device_train_batch_size=4,
+        learning_rate=0.05,
+        save_strategy="epoch",
+        load_best_model_at_end=load_best_model_at_end,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        label_names=["labels"],
+        report_to="none",
+        disable_tqdm=True,
+        **{evaluation: "epoch", cpu: trial.torch_device().type == "cpu"},
+    )
+    rows = _rows(trial)["input_ids"].tolist()
+    train, held_out = ([{"input_ids": row, "attention_mask": [1] * len(row), "labels": label} for row in rows] for label in (1, 0))
+    return transformers.Trainer(model, arguments, train_dataset=train, eval_dataset=held_out, callbacks=[seen])
+
+
+def _watch(trial: Trial, *, begins_with: torch.Tensor | None = None) -> Any:
+    """Make a callback that keeps the model's logits and its evaluation loss by step.
+
+    ``begins_with`` are the logits which a resumed model has to begin with: they are compared at
+    once, because what the Trainer restores afterwards (the random state) can fail by itself.
+    """
+    from transformers import TrainerCallback
+
+    class Seen(TrainerCallback):
+        def __init__(self) -> None:
+            self.logits: dict[int, torch.Tensor] = {}
+            self.losses: dict[int, float] = {}
+
+        def on_train_begin(self, _args: Any, _state: Any, _control: Any, *, model: Any, **_: Any) -> None:
+            if begins_with is not None:
+                _same(trial, "the resumed model before its first step", _logits(trial, model), begins_with)
+
+        def on_evaluate(self, _args: Any, state: Any, _control: Any, *, model: Any, metrics: Any, **_: Any) -> None:
+            self.losses[state.global_step] = metrics["eval_loss"]
+            self.logits[state.global_step] = _logits(trial, model)
+
+    return Seen()
+
+
+def _base(trial: Trial) -> Any:
+    from harness.cell.models import make_model
+
+    return make_model(trial.model, device=trial.torch_device(), model_class=HEADS[trial.model], num_labels=2)
+
+
+def _model(trial: Trial) -> Any:
+    from harness.cell.methods import attach
+
+    return attach(_base(trial), trial.method, virtual_tokens=VIRTUAL_TOKENS, task="SEQ_CLS")
+
+
+def _rows(trial: Trial) -> dict[str, torch.Tensor]:
+    """Give eight sums, all of one length: padding is another case's matter."""
+    import torch
+
+    from harness.cell.tokens import encode
+
+    ids = torch.cat([encode(f"{n}+{n + 1}=", device=trial.torch_device()) for n in range(8)])
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def _logits(trial: Trial, model: Any) -> torch.Tensor:
+    import torch
+
+    with torch.no_grad():
+        return model.eval()(**_rows(trial)).logits.float().cpu()
+
+
+def _difference(first: torch.Tensor, second: torch.Tensor) -> float:
+    return float((first - second).abs().max())
+
+
+def _same(trial: Trial, who: str, found: torch.Tensor, wanted: torch.Tensor) -> None:
+    difference = _difference(found, wanted)
+    trial.evidence[who] = difference
+    trial.expect(difference < TOLERANCE, f"{who} answers otherwise than in memory then: logits differ by {difference:.4f}")

@@ -1,0 +1,93 @@
+"""The front door: ``nox -s matrix`` measures, ``nox -s tests`` tests, ``nox -l`` tells the rest.
+
+Each session is a few lines that call the harness. Environments of cells belong to the harness,
+not to nox: bisect and ``python -m harness run`` use the same ones.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT))
+
+from harness.errors import HarnessError  # noqa: E402 - the noxfile reads the matrix from here
+from harness.index import pip_settings, translate  # noqa: E402
+from harness.matrix import load_matrix  # noqa: E402
+
+nox.needs_version = ">=2026.8.10"
+nox.options.sessions = ["matrix"]
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = True
+nox.options.parallel = "auto"
+
+MATRIX_NAME = os.environ.setdefault("PROMPT_BENCH_MATRIX", "documented")
+try:
+    MATRIX = load_matrix(MATRIX_NAME)
+except HarnessError as refusal:
+    print(refusal, file=sys.stderr)  # noqa: T201 - one clear line, before anything is installed
+    sys.exit(int(refusal.exit_status))
+
+# Sessions that run side by side are processes of their own; the name of the run is theirs in common.
+RUN = os.environ.setdefault("PROMPT_BENCH_RUN", f"{MATRIX.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
+
+if os.environ.setdefault("PROMPT_BENCH_INDEX", "") != "carried":
+    for name, value in translate(pip_settings()).items():
+        os.environ.setdefault(name, value)
+    os.environ["PROMPT_BENCH_INDEX"] = "carried"
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+HARNESS_PYTHON = ROOT / ".nox" / "harness" / ("Scripts" if os.name == "nt" else "bin") / "python"
+
+
+def harness(session: nox.Session, *arguments: str) -> None:
+    """Run a command of the harness with the interpreter that the session ``harness`` made."""
+    session.run(str(HARNESS_PYTHON), "-m", "harness", *arguments, external=True)
+
+
+@nox.session(name="harness", allow_parallel=True)
+def harness_environment(session: nox.Session) -> None:
+    """Install what the harness itself needs (the others require this)."""
+    session.install(*PROJECT["project"]["dependencies"])
+
+
+@nox.session(venv_backend="none", requires=["harness"], allow_parallel=True)
+@nox.parametrize("base", [nox.param(base, id=base) for base in MATRIX.bases])
+def base(session: nox.Session, base: str) -> None:
+    """Measure the cells of the matrix that stand on one base."""
+    harness(session, "run", MATRIX_NAME, "--base", base, "--run-id", RUN, "--jobs", "1", "--quiet", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["harness", *(f"base({base})" for base in MATRIX.bases)])
+def matrix(session: nox.Session) -> None:
+    """Measure the whole matrix, draw the report, and judge it: the main job."""
+    harness(session, "report", RUN)
+    harness(session, "gate", RUN)
+
+
+@nox.session(allow_parallel=True)
+def tests(session: nox.Session) -> None:
+    """Test the harness itself, end to end with a real old release."""
+    session.install(*PROJECT["project"]["dependencies"], *nox.project.dependency_groups(PROJECT, "tests"))
+    session.run("python", "-m", "pytest", *(session.posargs or ["tests"]))
+
+
+@nox.session(allow_parallel=True)
+def lint(session: nox.Session) -> None:
+    """Check style (ruff) and types (mypy, strict)."""
+    session.install(*PROJECT["project"]["dependencies"], *nox.project.dependency_groups(PROJECT, "tests", "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+
+
+@nox.session(venv_backend="none", requires=["harness"])
+def plan(session: nox.Session) -> None:
+    """List the cells of the matrix, cached or not, and what a run would cost."""
+    harness(session, "plan", MATRIX_NAME, *session.posargs)
