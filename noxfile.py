@@ -25,13 +25,13 @@ nox.options.sessions = ["matrix"]
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = True
-nox.options.parallel = "auto"
+nox.options.parallel = os.cpu_count() or 1
 
 MATRIX_NAME = os.environ.setdefault("PROMPT_BENCH_MATRIX", "documented")
 try:
     MATRIX = load_matrix(MATRIX_NAME)
 except HarnessError as refusal:
-    print(refusal, file=sys.stderr)  # noqa: T201 - one clear line, before anything is installed
+    print(refusal, file=sys.stderr)
     sys.exit(int(refusal.exit_status))
 
 # Sessions that run side by side are processes of their own; the name of the run is theirs in common.

@@ -3,7 +3,8 @@
 Document 004; huggingface/peft#2256 and huggingface/transformers#35087. The oracle is the model itself:
 what it answered in memory when a checkpoint was written is what it has to answer when that checkpoint
 is back, by ``load_best_model_at_end`` (``load_best``), ``PeftModel.from_pretrained`` (``workaround``),
-``resume_from_checkpoint`` (``resume``) or in place (``load_adapter``).
+``resume_from_checkpoint`` (``resume``) or in place (``load_adapter``). ``head_trained`` asks what all
+of them take for granted: that the classification head is trained beside the prompt.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from harness.interface import Claim, Expectation, Variants
+from harness.interface import Expectation, Variants
 
 if TYPE_CHECKING:
     import torch
@@ -20,31 +21,36 @@ if TYPE_CHECKING:
 
 DOCUMENT = "004"
 VIRTUAL_TOKENS = 10
-STEPS_AN_EPOCH = 2
-TOLERANCE = 1e-3
+STEPS_AN_EPOCH = 4
+TOLERANCE = 1e-4
 """Of a logit: a projection is folded into what is saved, which is another order of sums."""
-HEADS = {
-    "llama": "LlamaForSequenceClassification",
-    "gpt2": "GPT2ForSequenceClassification",
-    "bert": "BertForSequenceClassification",
-}
+HEADS = {"llama": "LlamaForSequenceClassification", "bert": "BertForSequenceClassification"}
 
 VARIANTS = (
     Variants(
         axes={
-            "model": ("llama", "gpt2", "bert"),
+            "model": ("llama", "bert"),
             "method": ("prefix_tuning_projection", "prefix_tuning", "prompt_tuning", "p_tuning", "lora"),
             "aspect": ("load_best", "workaround", "resume", "load_adapter"),
         },
+        without=({"model": "llama", "method": "lora"},),
     ),
+    # BERT, because prefix tuning on the grouped queries of Llama fails by itself before peft 0.12.
     Variants(
         axes={
-            "model": ("llama",),
+            "model": ("bert",),
             "method": ("prefix_tuning_projection",),
             "aspect": ("message", "early_stopping"),
         },
     ),
-    Variants(axes={"model": ("llama",), "method": ("lora",), "aspect": ("early_stopping",)}),
+    Variants(axes={"model": ("bert",), "method": ("lora",), "aspect": ("early_stopping",)}),
+    Variants(
+        axes={
+            "model": ("bert",),
+            "method": ("prefix_tuning", "prompt_tuning", "p_tuning", "lora"),
+            "aspect": ("head_trained",),
+        },
+    ),
 )
 
 CLAIMS = ()
@@ -66,13 +72,18 @@ def check(trial: Trial) -> None:
     if trial.aspect == "message":
         _message(trial, trainer)
         return
+    head = _head(model)
     trainer.train()
+    if trial.aspect == "head_trained":
+        moved = any(not weight.equal(head[name]) for name, weight in _head(model).items())
+        trial.expect(moved, "training leaves the classification head as it was")
+        return
     best = min(seen.losses, key=seen.losses.get)
     last = trainer.state.global_step
     checkpoint = str(trial.scratch / f"checkpoint-{best}")
     trial.evidence.update(losses=seen.losses, best_step=best, last_step=last)
     apart = _difference(seen.logits[best], seen.logits[last])
-    trial.expect(best < last and apart > 100 * TOLERANCE, f"the best epoch (step {best}) does not stand out: {apart:.4f}")
+    trial.expect(best < last and apart > 20 * TOLERANCE, f"the best epoch does not stand out: step {best}, {apart:.4f}")
     match trial.aspect:
         case "load_best":
             chosen = trainer.state.best_model_checkpoint
@@ -133,8 +144,8 @@ def _trainer(trial: Trial, model: Any, seen: Any, *, load_best_model_at_end: boo
         output_dir=str(trial.scratch),
         # A third epoch, so that there is something for early stopping to leave out.
         num_train_epochs=3 if trial.aspect == "early_stopping" else 2,
-        per_device_train_batch_size=4,
-        learning_rate=0.05,
+        per_device_train_batch_size=8 // STEPS_AN_EPOCH,
+        learning_rate=0.03,
         save_strategy="epoch",
         load_best_model_at_end=load_best_model_at_end,
         metric_for_best_model="eval_loss",
@@ -144,8 +155,8 @@ def _trainer(trial: Trial, model: Any, seen: Any, *, load_best_model_at_end: boo
         disable_tqdm=True,
         **{evaluation: "epoch", cpu: trial.torch_device().type == "cpu"},
     )
-    rows = _rows(trial)["input_ids"].tolist()
-    train, held_out = ([{"input_ids": row, "attention_mask": [1] * len(row), "labels": label} for row in rows] for label in (1, 0))
+    rows = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in _rows(trial)["input_ids"].tolist()]
+    train, held_out = ([{**row, "labels": label} for row in rows] for label in (1, 0))
     return transformers.Trainer(model, arguments, train_dataset=train, eval_dataset=held_out, callbacks=[seen])
 
 
@@ -176,13 +187,23 @@ def _watch(trial: Trial, *, begins_with: torch.Tensor | None = None) -> Any:
 def _base(trial: Trial) -> Any:
     from harness.cell.models import make_model
 
-    return make_model(trial.model, device=trial.torch_device(), model_class=HEADS[trial.model], num_labels=2)
+    options: dict[str, Any] = {"model_class": HEADS[trial.model], "num_labels": 2}
+    if trial.model == "bert":
+        # Without dropout training goes the same way in every release.
+        options.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    return make_model(trial.model, device=trial.torch_device(), **options)
 
 
 def _model(trial: Trial) -> Any:
-    from harness.cell.methods import attach
+    from harness.cell.methods import untaught
 
-    return attach(_base(trial), trial.method, virtual_tokens=VIRTUAL_TOKENS, task="SEQ_CLS")
+    return untaught(_base(trial), trial.method, virtual_tokens=VIRTUAL_TOKENS, task="SEQ_CLS")
+
+
+def _head(model: Any) -> dict[str, torch.Tensor]:
+    """Copy what belongs to the classification head, the frozen original and the trained copy."""
+    weights = model.state_dict().items()
+    return {name: weight.clone() for name, weight in weights if "classifier" in name or "score" in name}
 
 
 def _rows(trial: Trial) -> dict[str, torch.Tensor]:
@@ -209,4 +230,4 @@ def _difference(first: torch.Tensor, second: torch.Tensor) -> float:
 def _same(trial: Trial, who: str, found: torch.Tensor, wanted: torch.Tensor) -> None:
     difference = _difference(found, wanted)
     trial.evidence[who] = difference
-    trial.expect(difference < TOLERANCE, f"{who} answers otherwise than in memory then: logits differ by {difference:.4f}")
+    trial.expect(difference < TOLERANCE, f"{who} is not what it was in memory: logits differ by {difference:.4f}")

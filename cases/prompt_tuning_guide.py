@@ -22,7 +22,7 @@ NEW_TOKENS = 8
 PENALTY = 1.5
 TOLERANCE = 1e-4
 """Of logits near 1 to 10 in float32; another prompt moves them by more than 1e-1."""
-QUESTION = "9+0=9</s> 1+1="
+QUESTION = "i want you to"
 PROMPTS = "i want you to act as a poet. act as a teacher. act as a judge. you act as a guide."
 QUOTES = "be the change. so it goes. all is well. to be or not to be. less is more, more or less."
 INIT_TEXT = "tell me more"
@@ -39,7 +39,7 @@ VARIANTS = (
 CLAIMS = (
     Claim(
         id="003.cache-error",
-        quote="在调用generate方法时出现\"Cache only has 0 layers\"错误",
+        quote='在调用generate方法时出现"Cache only has 0 layers"错误',
         english="Calling generate ends in the error: Cache only has 0 layers.",
         only={"aspect": ("generate",)},
         outcome=("error",),

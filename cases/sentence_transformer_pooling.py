@@ -167,7 +167,7 @@ def _attached(trial: Trial, reference: Any, model: Any) -> Any:
                 raise Unsupported(message)
             model[0].model = reference
         case "peft_model":
-            if int(version.split(".")[0]) * 100 + int(version.split(".")[1]) < 303:  # noqa: PLR2004 - 3.3
+            if int(version.split(".")[0]) * 100 + int(version.split(".")[1]) < 303:
                 message = f"sentence-transformers {version} loads no adapter folder; 3.3 is the first that does"
                 raise Unsupported(message)
             reference.peft_config["default"].base_model_name_or_path = str(trial.scratch / "base")

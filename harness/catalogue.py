@@ -10,12 +10,14 @@ import ast
 import hashlib
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import CaseError, UsageError
 from harness.interface import Claim, Expectation, Variants, selects
 from harness.matrix import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CASES = ROOT / "cases"
 _MAKERS = {"Claim": Claim, "Expectation": Expectation, "Variants": Variants}

@@ -39,7 +39,7 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def cli() -> None:
-    """Reproduce what breaks prompt learning in PEFT, on real releases.
+    r"""Reproduce what breaks prompt learning in PEFT, on real releases.
 
     \b
     Example: python -m harness run documented
@@ -48,8 +48,12 @@ def cli() -> None:
 
 
 _case_option = click.option("--case", metavar="EXPR", help="Case names or patterns, e.g. 'generate_with_cache:bloom'.")
-_cell_option = click.option("--cell", "cells", metavar="ID", multiple=True, help="A cell's id or its beginning; repeatable.")
-_base_option = click.option("--base", "bases", metavar="ID", multiple=True, help="A base's id or its beginning; repeatable.")
+_cell_option = click.option(
+    "--cell", "cells", metavar="ID", multiple=True, help="A cell's id or its beginning; repeatable."
+)
+_base_option = click.option(
+    "--base", "bases", metavar="ID", multiple=True, help="A base's id or its beginning; repeatable."
+)
 _device_option = click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), default="cpu", show_default=True)
 
 

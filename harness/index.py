@@ -76,7 +76,9 @@ def pip_settings() -> dict[str, str]:
         asked = subprocess.run([*command, "config", "list"], capture_output=True, text=True, check=False)  # noqa: S603
         text = asked.stdout if asked.returncode == 0 else ""
     variables = "\n".join(
-        f":env:.{name[4:].lower().replace('_', '-')}={value!r}" for name, value in os.environ.items() if name.startswith("PIP_")
+        f":env:.{name[4:].lower().replace('_', '-')}={value!r}"
+        for name, value in os.environ.items()
+        if name.startswith("PIP_")
     )
     return parse_pip_config(f"{text}\n{variables}")
 

@@ -73,7 +73,9 @@ class AuditedClaim:
     example: str
 
 
-def covers(where: Mapping[str, str], only: Mapping[str, Iterable[str]], packages: Mapping[str, str], variant: Mapping[str, str]) -> bool:
+def covers(
+    where: Mapping[str, str], only: Mapping[str, Iterable[str]], packages: Mapping[str, str], variant: Mapping[str, str]
+) -> bool:
     """Tell whether a window of versions and variants covers a measurement.
 
     ``where`` maps packages (and ``python``) to specifiers, ``only`` axes to values. A package
@@ -101,7 +103,9 @@ def expectation_for(case: Case, packages: Mapping[str, str], variant: Mapping[st
 def judge(case: Case, record: Record | None, cell: str, variant: Mapping[str, str]) -> Judged:
     """Judge one planned variant by its record, or by the absence of one."""
     if record is None or record["outcome"] not in MEASURED:
-        return Judged(cell=cell, case=case.name, variant=variant, record=record, expectation=None, verdict=Verdict.UNKNOWN)
+        return Judged(
+            cell=cell, case=case.name, variant=variant, record=record, expectation=None, verdict=Verdict.UNKNOWN
+        )
     expectation = expectation_for(case, versions_of(record["cell"]), variant)
     expected = expectation.outcome if expectation else str(Outcome.PASSED)
     matches = record["outcome"] == expected and (not expectation or signature_matches(expectation.signature, record))
@@ -136,7 +140,8 @@ def audit(case: Case, records: Iterable[Record]) -> list[AuditedClaim]:
 
 
 def _audit_one(case: Case, claim: Claim, records: list[Record]) -> AuditedClaim:
-    agreeing, disagreeing = [], []
+    agreeing: list[Record] = []
+    disagreeing: list[Record] = []
     for record in records:
         if covers(claim.where, claim.only, versions_of(record["cell"]), record["variant"]):
             agrees = record["outcome"] in claim.outcome and signature_matches(claim.signature, record)

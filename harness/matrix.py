@@ -17,9 +17,9 @@ from typing import Any
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from harness.cells import PACKAGES, Cell, Matrix
 from harness.errors import MatrixError, UsageError
 from harness.interface import CellState
+from harness.spec import PACKAGES, Cell, Matrix
 
 ROOT = Path(__file__).resolve().parents[1]
 MATRICES = ROOT / "matrices"
@@ -88,9 +88,9 @@ class _Reader:
         if not isinstance(listed, list):
             self.problems.append((self.lines.get(("cell", 0, "")), "write [[cell]], with two brackets"))
             listed = []
-        cells = [self.cell(index, one, head) for index, one in enumerate(listed)]
+        explicit = [self.cell(index, one, head) for index, one in enumerate(listed)]
         product, excluded = self.product(head)
-        cells = [one for one in [*cells, *product] if one is not None]
+        cells = [one for one in [*explicit, *product] if one is not None]
         seen: set[str] = set()
         for cell in cells:
             if cell.id in seen:
@@ -228,4 +228,6 @@ def _version_problem(name: str, value: Any) -> str | None:
 
 def _unknown(what: str, word: str, known: set[str]) -> str:
     close = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"unknown {what} {word!r}" + (f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}")
+    return f"unknown {what} {word!r}" + (
+        f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
+    )

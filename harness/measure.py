@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cells import PACKAGES
 from harness.environment import Environment, InstallFailed, build
 from harness.index import clean_environment
 from harness.interface import SCHEMA, CellState
 from harness.matrix import ROOT
 from harness.records import append_records, machine_facts, mend
+from harness.spec import PACKAGES
 
 if TYPE_CHECKING:
-    from harness.cells import Cell
     from harness.progress import Progress
     from harness.resolve import Lock
     from harness.runs import Run
+    from harness.spec import Cell
 
 WORKER = ROOT / "harness" / "cell" / "worker.py"
 _THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -107,7 +107,13 @@ class Measurement:
                 if self._stopped:
                     return
                 worker = subprocess.Popen(  # noqa: S603 - the interpreter of an environment we built
-                    command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environ, cwd=scratch, start_new_session=True
+                    command,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    text=True,
+                    env=environ,
+                    cwd=scratch,
+                    start_new_session=True,
                 )
                 self._workers.add(worker)
             self._listen(worker)
@@ -167,7 +173,6 @@ def cell_facts(cell: Cell, matrix: str, lock: Lock | None) -> dict[str, Any]:
     }
 
 
-
 def free_memory_jobs() -> int:
     """Give how many workers fit: one a core, and 2 GiB each (an import needs about half a GiB)."""
     try:
@@ -175,4 +180,3 @@ def free_memory_jobs() -> int:
     except (ValueError, OSError):
         available = 4 << 30
     return max(1, min(os.cpu_count() or 1, available // (2 << 30)))
-

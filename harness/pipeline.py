@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.catalogue import Case
-    from harness.cells import Cell, Matrix
     from harness.plan import PlannedCell
+    from harness.records import Record
+    from harness.spec import Cell, Matrix
 
 _RESOLVERS = 4
 """Resolver processes at a time; each mostly waits for the index."""
@@ -80,7 +81,9 @@ def divide(
     latter are copied into the run. Returns the work and the number of known variants.
     """
     here = {record["key"] for record in read_run(run.folder) if record.get("outcome") in MEASURED}
-    items, copied, known = [], [], 0
+    items: list[WorkItem] = []
+    copied: list[Record] = []
+    known = 0
     for one, lock in zip(planned, locks, strict=True):
         if isinstance(lock, Unsatisfiable):
             continue

@@ -14,7 +14,7 @@ from harness.errors import UsageError
 
 if TYPE_CHECKING:
     from harness.catalogue import Case
-    from harness.cells import Cell, Matrix
+    from harness.spec import Cell, Matrix
 
 
 @dataclass(frozen=True, kw_only=True)

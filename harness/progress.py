@@ -35,7 +35,9 @@ class Progress:
             done = self._done
         if self._total:
             share = f"{done:4d}/{self._total} {100 * done // self._total:3d}%"
-            left = f", about {clock(elapsed / done * (self._total - done))} to go" if done and done < self._total else ""
+            left = (
+                f", about {clock(elapsed / done * (self._total - done))} to go" if done and done < self._total else ""
+            )
         else:
             share, left = "        ", ""
         self._print(f"[{share} {clock(elapsed)}{left}] {where}: {what}")

@@ -27,9 +27,10 @@ MEASURED = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.NO_DEVICE}
 
 def read_records(path: Path) -> Iterator[Record]:
     """Read a JSON-lines file. A last line that a kill cut short is left out; it was never whole."""
-    with path.open(encoding="utf-8") as lines:
+    # Bytes, because a kill may cut a character in two.
+    with path.open("rb") as lines:
         for line in lines:
-            if line.endswith("\n"):
+            if line.endswith(b"\n"):
                 yield json.loads(line)
 
 
@@ -46,7 +47,7 @@ def append_records(path: Path, records: Iterable[Record]) -> None:
     """Append records to a JSON-lines file, which is mended first if a kill left half a line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     mend(path)
-    with path.open("a", encoding="utf-8") as output:
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as output:
         for record in records:
             output.write(json.dumps(record, ensure_ascii=False) + "\n")
 
@@ -79,7 +80,12 @@ def key_of(*, lock: str, python: str, case: Case, variant: Mapping[str, str], ma
 def incell_digest() -> str:
     """Digest what runs beside every case: ``harness.cell``, its interface, and the checkpoints."""
     digest = hashlib.sha256()
-    for pattern in ("harness/cell/*.py", "harness/interface.py", "cases/conftest.py", "cases/checkpoints/*.safetensors"):
+    for pattern in (
+        "harness/cell/*.py",
+        "harness/interface.py",
+        "cases/conftest.py",
+        "cases/checkpoints/*.safetensors",
+    ):
         for path in sorted(ROOT.glob(pattern)):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -19,12 +19,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cells import OVERLAY_PACKAGES
 from harness.errors import EnvironmentFailure
 from harness.index import uv_environment
+from harness.spec import OVERLAY_PACKAGES
 
 if TYPE_CHECKING:
-    from harness.cells import Cell
+    from harness.spec import Cell
 
 COMPANIONS = ("accelerate", "safetensors", "tokenizers")
 """What a user of every document has installed beside the pins; the newest of the day."""
@@ -135,7 +135,9 @@ def _ask_uv(cell: Cell) -> Lock | Unsatisfiable:
     words = " ".join(done.stderr.split())
     if "No solution found" in words or "unsatisfiable" in words:
         return Unsatisfiable(words=words)
-    message = f"uv could not resolve {cell.id}: {words[-600:]}; check the package index (UV_DEFAULT_INDEX) and run again"
+    message = (
+        f"uv could not resolve {cell.id}: {words[-600:]}; check the package index (UV_DEFAULT_INDEX) and run again"
+    )
     raise EnvironmentFailure(message)
 
 

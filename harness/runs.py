@@ -43,7 +43,9 @@ class Run:
     def plan(self) -> dict[str, Any]:
         """Read what was asked for: ``matrix``, ``title``, ``device`` and a list of ``cells``."""
         if not self.plan_path.is_file():
-            message = f"no run {self.id!r} in {reports_folder() / 'runs'}; measure one with: python -m harness run documented"
+            message = (
+                f"no run {self.id!r} in {reports_folder() / 'runs'}; measure one with: python -m harness run documented"
+            )
             raise UsageError(message)
         plan: dict[str, Any] = json.loads(self.plan_path.read_text(encoding="utf-8"))
         return plan
@@ -68,7 +70,9 @@ class Run:
                     "asked": before + [one for one in asked if one not in before],
                 }
             partial = self.plan_path.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps({**known, "cells": list(merged.values())}, ensure_ascii=False), encoding="utf-8")
+            partial.write_text(
+                json.dumps({**known, "cells": list(merged.values())}, ensure_ascii=False), encoding="utf-8"
+            )
             partial.replace(self.plan_path)
 
 

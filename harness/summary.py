@@ -34,7 +34,7 @@ class CellSummary:
     @property
     def versions(self) -> dict[str, str]:
         """Give the versions that were measured, or the pins where nothing was."""
-        measured = next((one.record["cell"]["packages"] for one in self.judged if one.record), {})
+        measured: dict[str, str] = next((one.record["cell"]["packages"] for one in self.judged if one.record), {})
         return {**self.facts["pins"], **measured}
 
 

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import argparse
 import random
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save_file
 
 from harness.cell.models import CHECKPOINTS, FAMILIES, fill, image_inputs, make_config, make_model
 from harness.cell.tokens import BOS, EOS, VOCABULARY, decode, encode
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ROW = 96
 BATCH = 32
@@ -30,7 +32,7 @@ def packed_row(rng: random.Random) -> list[int]:
     row = [BOS]
     while len(row) < ROW:
         first, second = rng.randint(0, 9), rng.randint(0, 9)
-        if rng.random() < 0.1:  # noqa: PLR2004 - the sum that the round trip unlearns
+        if rng.random() < 0.1:
             first = second = 1
         row += [VOCABULARY[character] for character in f"{first}+{second}={first + second}"]
         row.append(EOS)
@@ -93,7 +95,10 @@ def make(family: str, *, steps: int) -> None:
     save(train(family, steps=steps), path)
     loaded = make_model(family)
     right = sum(answer(family, loaded, f"{a}+{b}=") == str(a + b) for a in range(10) for b in range(10))
-    print(f"{family}: {right}/100 sums right, 1+1={answer(family, loaded, '1+1=')}, {path.stat().st_size} bytes", flush=True)
+    print(
+        f"{family}: {right}/100 sums right, 1+1={answer(family, loaded, '1+1=')}, {path.stat().st_size} bytes",
+        flush=True,
+    )
     if answer(family, loaded, "1+1=") != "2":
         message = f"{family} has not learnt 1+1=2; raise --steps"
         raise SystemExit(message)

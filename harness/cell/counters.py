@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 
 class ForwardCounter:
@@ -20,7 +20,7 @@ class ForwardCounter:
         self.calls: list[dict[str, int | None]] = []
         self.first_past: Any = None
 
-    def __enter__(self) -> ForwardCounter:
+    def __enter__(self) -> Self:
         """Attach to the model's forward."""
         self._hook = self._model.register_forward_pre_hook(self._observe, with_kwargs=True)
         return self

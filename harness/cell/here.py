@@ -48,10 +48,14 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m harness here", description=__doc__, epilog="Example: python -m harness here --case generate_with_cache:bloom"
+        prog="python -m harness here",
+        description=__doc__,
+        epilog="Example: python -m harness here --case generate_with_cache:bloom",
     )
     parser.add_argument("--case", metavar="EXPR", default="*", help="case names or patterns, CASE:PART for variants")
-    parser.add_argument("--device", choices=("cpu", "cuda", "auto"), default="auto", help="where to run (default: auto)")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda", "auto"), default="auto", help="where to run (default: auto)"
+    )
     return parser.parse_args()
 
 
@@ -78,7 +82,9 @@ def _variants(expression: str, device: str) -> list[dict[str, Any]]:
         module = importlib.import_module(f"cases.{path.stem}")
         for variant in variants_of(module, device):
             if any(selects(word, path.stem, variant) for word in expression.split(",")):
-                chosen.append({"index": len(chosen), "case": path.stem, "document": module.DOCUMENT, "variant": variant})
+                chosen.append(
+                    {"index": len(chosen), "case": path.stem, "document": module.DOCUMENT, "variant": variant}
+                )
     return chosen
 
 
@@ -90,11 +96,20 @@ def _measure(variants: list[dict[str, Any]], device: str) -> int:
     folder = Path(os.environ.get("PROMPT_BENCH_REPORTS", ROOT / "reports")) / "runs" / run
     for part in ("records", "benchmarks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    cell: dict[str, Any] = {"id": "here", "matrix": "here", "lock": None, "python": platform.python_version(), "packages": {}}
+    cell: dict[str, Any] = {
+        "id": "here",
+        "matrix": "here",
+        "lock": None,
+        "python": platform.python_version(),
+        "packages": {},
+    }
     tally: Counter[str] = Counter()
     # pytest captures file descriptor 1 while a check runs; this copy still reaches the screen.
     screen = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    with tempfile.TemporaryDirectory() as scratch, (folder / "records" / "here.jsonl").open("w", encoding="utf-8") as output:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        (folder / "records" / "here.jsonl").open("w", encoding="utf-8") as output,
+    ):
         facts: dict[str, Any] = {"machine": {"cpu": platform.processor(), "cores": os.cpu_count(), "gpu": None}}
 
         def take(event: dict[str, Any]) -> None:

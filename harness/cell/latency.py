@@ -22,7 +22,8 @@ def interleave(
     One pytest-benchmark run times all of it: ``setup`` picks the arm of each round, so a slow
     moment of the machine falls on both. CUDA kernels are waited for inside the timed call. The
     result maps each arm to ``{"samples_s": [...], "median_s": float}``, and ``ratio`` is the
-    first arm's median over the second's.
+    first arm's median over the second's. Where an arm cannot run at all nothing is timed, and
+    the result says why under ``not_timed``.
     """
     first, second = arms
     order = [first, second, second, first] * rounds
@@ -35,8 +36,11 @@ def interleave(
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    for arm in arms.values():
-        timed(arm)
+    for name, arm in arms.items():
+        try:
+            timed(arm)
+        except Exception as error:  # noqa: BLE001 - an arm that fails is a variant of its own, with its own outcome
+            return {"not_timed": f"{name}: {type(error).__name__}: {str(error)[:200]}"}
     turn = iter(order)
     benchmark.pedantic(timed, setup=pick, rounds=len(order), iterations=1, warmup_rounds=0)
     samples: dict[str, list[float]] = {first: [], second: []}

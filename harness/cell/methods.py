@@ -64,24 +64,41 @@ def strengthen(model: Any, method: str, *, seed: int = 7) -> None:
     fill(model, seed=seed, std=std, only=trainable.__contains__)
 
 
+def untaught(base: Any, method: str, **options: Any) -> Any:
+    """Wrap ``base`` with a fresh adapter to be trained: weak, and the same in every release.
+
+    PEFT's default initialisation has changed with its releases.
+    """
+    model = attach(base, method, strong=False, **options)
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    fill(model, seed=7, std=0.1, only=trainable.__contains__)
+    return model
+
+
 def teach(
-    base: Any, method: str, inputs: dict[str, Any], *, answer: int, steps: int = 150, enough: float = 0.05, **options: Any
+    base: Any,
+    method: str,
+    inputs: dict[str, Any],
+    *,
+    answer: int,
+    steps: int = 150,
+    enough: float = 0.05,
+    **options: Any,
 ) -> tuple[Any, dict[str, Any]]:
     """Wrap ``base`` with a fresh adapter and train it on one sample; give both the model and a log.
 
-    ``inputs`` are the sample's, of which the last ``answer`` tokens are to be learnt. Training starts
-    from weak, reproducible numbers, because PEFT's default initialisation has changed with its
-    releases, and stops at the loss ``enough``: at 0.05 no token of a three-token answer has less
-    than 0.86 of the probability.
+    ``inputs`` are the sample's, of which the last ``answer`` tokens are to be learnt. Training stops
+    at the loss ``enough``: at 0.05 no token of a three-token answer has less than 0.86 of the
+    probability.
     """
     import torch
 
-    model = attach(base, method, strong=False, **options)
-    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    fill(model, seed=7, std=0.1, only=trainable.__contains__)
+    model = untaught(base, method, **options)
     ids = inputs["input_ids"]
     labels = torch.cat([torch.full_like(ids[:, :-answer], -100), ids[:, -answer:]], dim=1)
-    optimizer = torch.optim.Adam(trainable.values(), lr=LEARNING_RATES[method])
+    optimizer = torch.optim.Adam(
+        [parameter for parameter in model.parameters() if parameter.requires_grad], lr=LEARNING_RATES[method]
+    )
     log: dict[str, Any] = {}
     for step in range(steps):
         loss = model(**inputs, labels=labels).loss

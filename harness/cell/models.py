@@ -6,10 +6,9 @@ a difference of initialisation. ``cases/checkpoints/make.py`` made them and says
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -17,6 +16,9 @@ from safetensors.torch import load_file
 
 from harness.cell.outcomes import Unsupported
 from harness.cell.tokens import VOCAB_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "cases" / "checkpoints"
 

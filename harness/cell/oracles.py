@@ -36,9 +36,10 @@ def greedy_by_generate(
 ) -> torch.Tensor:
     """Generate ``new_tokens`` tokens greedily and return them alone, ``(batch, new_tokens)``.
 
-    The tiny models name no end-of-sequence token, so nothing ends early. What ``generate`` returns starts with the input when it was given ids; some releases leave the
-    input out when PEFT hands over embeddings. Both are accepted: the last ``new_tokens`` count,
-    and a shorter answer is returned as it is.
+    The tiny models name no end-of-sequence token, so nothing ends early. What ``generate``
+    returns starts with the input when it was given ids; some releases leave the input out when
+    PEFT hands over embeddings. Both are accepted: the last ``new_tokens`` count, and a shorter
+    answer is returned as it is.
     """
     output = model.generate(
         input_ids=input_ids,

@@ -14,7 +14,8 @@ PACKAGES_UNDER_TEST = ("peft", "transformers", "torch", "sentence_transformers")
 _NORMALISE = (
     (re.compile(r"0x[0-9a-fA-F]+"), "<address>"),
     (re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:/[\w.+@~-]+){2,}/?"), "<path>"),
-    (re.compile(r"(?<![A-Za-z_])\d+(?:\.\d+)*(?:e[+-]?\d+)?"), "<n>"),
+    (re.compile(r"\b\d+(?:x\d+)+\b"), "<shape>"),
+    (re.compile(r"(?<![A-Za-z_\d])\d+(?:\.\d+)*(?:e[+-]?\d+)?"), "<n>"),
 )
 _MESSAGE_LIMIT = 2_000
 

@@ -10,7 +10,6 @@ import gc
 import os
 import time
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +20,7 @@ from harness.interface import Outcome, variant_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from pathlib import Path
 
     Report = Callable[[int, dict[str, Any]], None]
 
@@ -66,7 +66,7 @@ class CasePlugin:
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         """Time the check and report what became of it."""
-        index, variant = pyfuncitem.callspec.params["trial"]
+        index, _ = pyfuncitem.callspec.params["trial"]
         if self._started is not None:
             self._started(index)
         trial: Trial = pyfuncitem.funcargs["trial"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.cell.outcomes import signature
+from harness.cell.outcomes import message
 from harness.cell.plugin import CasePlugin
 from harness.interface import Outcome
 
@@ -59,7 +59,7 @@ def run_variants(
         imported = verify_imports(entry["cell"]["packages"])
     except Exception as error:  # noqa: BLE001 - a cell that cannot be imported is a result
         traceback.print_exc()
-        tell({"refused": signature(error)})
+        tell({"refused": message(error)})
         return
     tell({"ready": imported, "device": device_facts(job["device"])})
     root = Path(job["root"])

@@ -38,7 +38,7 @@ def main(job_path: str) -> int:
     overlay = job["cells"][0]["overlays"]
     # transformers asks at import whether peft is installed: it has to be findable, not imported.
     sys.path[:0] = overlay
-    with Path(job["output"]).open("a", encoding="utf-8") as output:
+    with Path(job["output"]).open("a", encoding="utf-8", errors="backslashreplace") as output:
         writer = Writer(job, output)
         error = _preload()
         for entry in job["cells"]:
@@ -52,7 +52,7 @@ def main(job_path: str) -> int:
 
 
 def _preload() -> str | None:
-    from harness.cell.outcomes import signature
+    from harness.cell.outcomes import message
     from harness.cell.plugin import quiet_environment
 
     quiet_environment()
@@ -60,7 +60,7 @@ def _preload() -> str | None:
         for name in _PRELOAD:
             importlib.import_module(name)
     except Exception as error:  # noqa: BLE001 - a base that cannot be imported is a result
-        return signature(error)
+        return message(error)
     loaded = [name for name in _NEVER_IN_PARENT if name in sys.modules]
     if loaded:
         return f"the base imported {loaded} by itself: its overlays would not count"
@@ -194,7 +194,7 @@ def run_child(job: dict[str, Any], entry: dict[str, Any], variants: list[dict[st
     os.dup2(log, 2)
 
     def tell(event: dict[str, Any]) -> None:
-        data = json.dumps(event, ensure_ascii=False, default=str).encode() + b"\n"
+        data = json.dumps(event, ensure_ascii=False, default=str).encode(errors="backslashreplace") + b"\n"
         while data:
             data = data[os.write(pipe, data) :]
 

@@ -80,7 +80,9 @@ def latency_rows(summary: Summary) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "case": one.case,
-                    "variant": " ".join(v for axis, v in one.variant.items() if axis not in {"device", "dtype", "aspect"}),
+                    "variant": " ".join(
+                        v for axis, v in one.variant.items() if axis not in {"device", "dtype", "aspect"}
+                    ),
                     "cell": f"peft {versions.get('peft')}, transformers {versions.get('transformers')}",
                     "cached_ms": 1000 * latency["cached"]["median_s"],
                     "uncached_ms": 1000 * latency["uncached"]["median_s"],

@@ -15,9 +15,9 @@ from harness.resolve import known_lock
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.cells import Matrix
     from harness.plan import PlannedCell
     from harness.resolve import Lock
+    from harness.spec import Matrix
 
 SECONDS_A_BASE = 12.0
 """Building a base from packages that are already downloaded, on two cores; measured."""
@@ -84,5 +84,6 @@ def _row(one: PlannedCell, lock: Lock | None) -> dict[str, Any]:
         "locked": lock is not None,
         "base_folder": str(base) if base else None,
         "base_cached": base is not None and is_complete(base),
-        "overlay_cached": lock is not None and all(is_complete(overlay_folder(pin, python)) for pin in lock.overlay_pins),
+        "overlay_cached": lock is not None
+        and all(is_complete(overlay_folder(pin, python)) for pin in lock.overlay_pins),
     }

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 SHORT_NAMES = {"transformers": "tf", "sentence-transformers": "st"}
 """Packages whose name is shortened in a cell's id."""
 
-PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "accelerate", "tokenizers", "safetensors", "numpy")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "sentence-transformers",
+    "accelerate",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+)
 """Packages that a cell may pin, in the order in which an id names them; all are recorded."""
 
 OVERLAY_PACKAGES = ("peft",)
@@ -48,7 +57,9 @@ class Cell:
     @property
     def base_id(self) -> str:
         """Name the base session that the cell stands on: ``torch2.13.0-tf4.45.2-py3.11``."""
-        parts = [SHORT_NAMES.get(name, name) + self.pins[name] for name in ("torch", "transformers") if name in self.pins]
+        parts = [
+            SHORT_NAMES.get(name, name) + self.pins[name] for name in ("torch", "transformers") if name in self.pins
+        ]
         return "-".join([*parts, f"py{self.python}"])
 
 

@@ -1,0 +1,33 @@
+"""What tests with a real environment share."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.environment import Environment, build
+from harness.resolve import Lock, resolve
+from harness.spec import Cell
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OLD_CELL = Cell(python="3.11", pins={"peft": "0.13.0", "transformers": "4.45.1", "torch": "2.13.0"})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_caller() -> None:
+    """Keep what a caller's nox run has set out of the commands that tests start."""
+    for name in [name for name in os.environ if name.startswith("PROMPT_BENCH_") and name != "PROMPT_BENCH_CACHE"]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def old_environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """Build (or find) the environment of a real old release."""
+    folder: Path = tmp_path_factory.mktemp("locks")
+    lock = resolve(OLD_CELL, folder)
+    assert isinstance(lock, Lock)
+    return build(lock, OLD_CELL.python)

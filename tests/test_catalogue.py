@@ -1,0 +1,103 @@
+"""Reading case files without importing them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.catalogue import Case, load_cases, read_case, select_variants
+from harness.errors import CaseError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SOURCE = '''"""A planted case."""
+DOCUMENT = "009"
+MODELS = ("llama", "bloom")
+VARIANTS = (Variants(axes={"model": MODELS, "aspect": ("a", "b")}, without=({"model": "bloom", "aspect": "b"},)),)
+CLAIMS = ()
+EXPECTATIONS = (Expectation(outcome="error", link="https://example.org", where={"peft": "<1"}),)
+def check(trial):
+    import torch
+'''
+
+
+def write(tmp_path: Path, source: str, name: str = "planted.py") -> Path:
+    """Write a case file into a folder of its own."""
+    path = tmp_path / name
+    path.write_text(source, encoding="utf-8")
+    return path
+
+
+def test_literals_are_read_with_names(tmp_path: Path) -> None:
+    """Constants may be named once and used in the declarations."""
+    case = read_case(write(tmp_path, SOURCE))
+    assert case.variants == (
+        {"model": "llama", "aspect": "a"},
+        {"model": "llama", "aspect": "b"},
+        {"model": "bloom", "aspect": "a"},
+    )
+    assert case.expectations[0].where == {"peft": "<1"}
+    assert (case.document, case.summary) == ("009", "A planted case.")
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (('link="https://example.org"', 'link="https://example.com"'), True),
+        (("A planted case.", "Another summary."), True),
+        (('"a", "b"', '"a", "c"'), False),
+        (("import torch", "import peft"), False),
+    ],
+    ids=["expectation", "docstring", "variants", "code"],
+)
+def test_the_digest_follows_what_can_change_a_measurement(tmp_path: Path, change: tuple[str, str], same: bool) -> None:
+    """An opinion is edited without measuring again; code and variants are not."""
+    before = read_case(write(tmp_path, SOURCE))
+    after = read_case(write(tmp_path, SOURCE.replace(*change), "changed.py"))
+    assert (before.digest == after.digest) is same
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("def check(trial): pass", "a case declares VARIANTS"),
+        ("VARIANTS = tuple(x for x in y)", "x.py:1: VARIANTS must be made of literals"),
+        ("VARIANTS = (", "x.py:1: "),
+    ],
+)
+def test_a_case_that_cannot_be_read_says_where(tmp_path: Path, source: str, words: str) -> None:
+    """The author finds the line."""
+    with pytest.raises(CaseError, match=words):
+        read_case(write(tmp_path, source, "x.py"))
+
+
+@pytest.mark.parametrize("case", load_cases(), ids=lambda case: case.name)
+def test_reading_and_importing_agree(case: Case) -> None:
+    """What the judge reads from the syntax tree is what a cell gets by import."""
+    module = importlib.import_module(f"cases.{case.name}")
+    assert tuple(variant for axes in module.VARIANTS for variant in axes) == case.variants
+    assert case.claims == module.CLAIMS
+    assert case.expectations == module.EXPECTATIONS
+
+
+def test_the_five_documents_have_their_cases() -> None:
+    """Each document is the source of at least one claim of at least one case."""
+    assert {case.document for case in load_cases() if case.claims} >= {"000", "001", "002", "003", "004"}
+
+
+def test_an_expression_selects_cases_and_parts() -> None:
+    """Patterns name cases, and after a colon a part of the variant."""
+    cases = load_cases()
+    chosen = select_variants(cases, "generate_*:bloom-prefix")
+    assert {case.name for case, _ in chosen} == {"generate_with_cache"}
+    assert {variant["model"] for _, variant in chosen} == {"bloom"}
+    assert len(select_variants(cases, None)) == sum(len(case.variants) for case in cases)
+
+
+def test_an_expression_that_matches_nothing_is_refused() -> None:
+    """Measuring nothing must not look like success."""
+    with pytest.raises(UsageError, match="matches nothing"):
+        select_variants(load_cases(), "generate_with_cache,nonsense")

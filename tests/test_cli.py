@@ -1,0 +1,66 @@
+"""The commands as a user types them: refusals are one clear line and a status, before any work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.cli import cli
+from harness.matrix import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m harness`` in the repository."""
+    command = [sys.executable, "-m", "harness", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "documentd"], "did you mean 'documented'?"),
+        (["run", "documented", "--case", "nonsense"], "matches nothing"),
+        (["run", "documented", "--cell", "peft9"], "no cell 'peft9'"),
+        (["run", "documented", "--device", "tpu"], "'tpu'"),
+        (["run", "documented", "--shard", "5/4"], "is not I/N"),
+        (["report", "nonsense"], "no run 'nonsense'"),
+        (["frobnicate"], "frobnicate"),
+    ],
+)
+def test_bad_usage_is_one_clear_line_and_exit_two(arguments: list[str], words: str) -> None:
+    """Nothing is resolved or installed for a command that cannot be meant."""
+    done = harness(*arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bad_matrix_file_lists_its_mistakes(tmp_path: Path) -> None:
+    """Every mistake with file and line."""
+    path = tmp_path / "m.toml"
+    path.write_text('[matrix]\ntorch = "x"\n[[cell]]\npft = "1"\n', encoding="utf-8")
+    done = harness("run", str(path))
+    assert done.returncode == 2
+    assert [line.split(":")[1] for line in done.stderr.splitlines()] == ["2", "3", "3", "4"]
+
+
+@pytest.mark.parametrize("name", [None, *cli.commands, "here"])
+def test_every_command_has_help_with_an_example(name: str | None) -> None:
+    """--help ends with something to copy."""
+    done = harness(*([name] if name else []), "--help")
+    assert done.returncode == 0
+    assert "Example: python -m harness" in done.stdout
+
+
+def test_planning_touches_nothing(tmp_path: Path) -> None:
+    """A plan lists cells and costs without a resolver, an index or a cache."""
+    done = harness("plan", "documented", "--case", "generate_with_cache")
+    assert done.returncode == 0
+    assert "bases to build" in done.stdout
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,69 @@
+"""Records survive a kill; a key names all that can change a measurement."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.catalogue import load_cases
+from harness.records import append_records, key_of, mend, read_records
+from harness.store import Store
+from tests.strategies import records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MACHINE = {"cpu": "c", "platform": "p", "gpu": None}
+
+
+@given(data=st.lists(records(), max_size=5), cut=st.integers(0, 400))
+def test_a_kill_costs_at_most_the_last_line(
+    tmp_path_factory: pytest.TempPathFactory, data: list[dict[str, Any]], cut: int
+) -> None:
+    """Whatever byte a file was cut at, whole lines are read and appending goes on cleanly."""
+    path = tmp_path_factory.mktemp("run") / "r.jsonl"
+    append_records(path, data)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: max(0, len(whole) - cut)])
+    kept = list(read_records(path))
+    assert kept == data[: len(kept)]
+    append_records(path, data[len(kept) :])
+    assert list(read_records(path)) == data
+
+
+def test_mending_leaves_a_whole_file_alone(tmp_path: Path) -> None:
+    """A file that ends in a newline is as it was."""
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"a": 1}\n', encoding="utf-8")
+    mend(path)
+    assert path.read_text(encoding="utf-8") == '{"a": 1}\n'
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"lock": "other"}, {"python": "3.12"}, {"variant": {"model": "gpt2"}}, {"machine": {**MACHINE, "cpu": "d"}}],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_key_changes_with_each_part(change: dict[str, Any]) -> None:
+    """A record is reused only where nothing that matters differs."""
+    about: dict[str, Any] = {
+        "lock": "l", "python": "3.11", "case": load_cases()[0], "variant": {"model": "llama"}, "machine": MACHINE
+    }  # fmt: skip
+    assert key_of(**about) == key_of(**about)
+    assert key_of(**about) != key_of(**{**about, **change})
+
+
+def test_the_store_gives_the_newest_and_forgets_what_says_nothing(tmp_path: Path) -> None:
+    """no-device and not-run are kept out: they must not hide a later measurement."""
+    store = Store(tmp_path / "s.sqlite")
+    base = {"key": "k", "cell": {"id": "c"}, "case": "x"}
+    old = {**base, "run": "1", "time": "2026-01-01", "outcome": "wrong"}
+    new = {**base, "run": "2", "time": "2026-01-02", "outcome": "passed"}
+    empty = {**base, "key": "n", "run": "2", "time": "2026-01-02", "outcome": "no-device"}
+    store.add([new, old, empty])
+    assert store.find(["k", "n", "missing"]) == {"k": new}
+    assert json.loads(json.dumps(new)) == new

@@ -1,0 +1,150 @@
+"""The gate: what turns it red, and what a report shows, on a run made of planted records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from harness.catalogue import Case
+from harness.errors import ExitStatus, UsageError
+from harness.interface import Claim
+from harness.merge import merge_runs
+from harness.records import append_records
+from harness.report.files import write_reports
+from harness.report.terminal import console, print_summary
+from harness.runs import Run, find_run
+from harness.summary import summarise
+
+VARIANT = {"model": "llama", "method": "p_tuning", "device": "cpu", "dtype": "float32"}
+CLAIM = Claim(id="009.x", quote="它坏了 <b>", english="it is <broken>", outcome=("error",), where={"peft": "==1.0"})
+CASES = (
+    Case(
+        name="planted", path=Path("planted.py"), summary="A case.", document="009", variants=(), claims=(CLAIM,),
+        expectations=(), digest="",
+    ),
+)  # fmt: skip
+
+
+@pytest.fixture
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep runs and reports in a folder of the test's own."""
+    monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
+    return tmp_path
+
+
+def record(cell: str, **changes: Any) -> dict[str, Any]:
+    """Make a passed record of the planted variant."""
+    packages = {"peft": "1.0", "transformers": "5.0", "torch": "2.0+cpu"}
+    facts = {"id": cell, "python": "3.11", "packages": packages}
+    base = {"schema": 1, "key": cell, "run": "r", "time": "t", "machine": {"cpu": "c", "gpu": None}, "cell": facts}
+    empty: dict[str, Any] = {"signature": None, "message": None, "evidence": {}, "counters": {}, "latency": {}, "duration_s": 0.1}
+    return {**base, "case": "planted", "document": "009", "variant": VARIANT, "outcome": "passed", **empty, **changes}
+
+
+def make_run(name: str, cells: list[str], records: list[dict[str, Any]], state: str = "ready") -> Run:
+    """Write a run as the harness does: its plan, and one file of records."""
+    run = Run(id=name)
+    run.folder.mkdir(parents=True)
+    about = {"base": "b", "python": "3.11", "pins": {"peft": "1.0", "transformers": "5.0", "torch": "2.0"}, "as_of": None, "why": "because", "state": state}
+    asked = [{"case": "planted", "variant": VARIANT}]
+    plan = {"matrix": "m", "title": "A <matrix>", "device": "cpu", "run": name}
+    cells_planned = [{"id": cell, **about, "asked": asked} for cell in cells]
+    run.plan_path.write_text(json.dumps({**plan, "cells": cells_planned}), encoding="utf-8")
+    append_records(run.folder / "records" / "r.jsonl", records)
+    return run
+
+
+@pytest.mark.usefixtures("reports")
+def test_all_passed_is_green() -> None:
+    """Exit 0 only when every planned variant is as expected."""
+    summary = summarise(make_run("r", ["a", "b"], [record("a"), record("b")]), CASES)
+    assert summary.exit_status() is ExitStatus.AS_EXPECTED
+    assert summary.claims[0].audit == "refuted"
+
+
+@pytest.mark.usefixtures("reports")
+@pytest.mark.parametrize(
+    ("records", "verdict"),
+    [
+        ([record("a"), record("b", outcome="wrong", message="m")], "regressed"),
+        ([record("a")], "unknown"),
+        ([record("a"), record("b", outcome="not-run")], "unknown"),
+    ],
+    ids=["flipped", "removed", "not run"],
+)
+def test_one_cell_amiss_is_red_and_named(records: list[dict[str, Any]], verdict: str) -> None:
+    """A flipped or a missing record turns the gate red, with that cell named."""
+    summary = summarise(make_run("r", ["a", "b"], records), CASES)
+    assert summary.exit_status() is ExitStatus.NEEDS_A_PERSON
+    assert [(one.cell, str(one.verdict)) for one in summary.for_a_person()] == [("b", verdict)]
+
+
+@pytest.mark.usefixtures("reports")
+@pytest.mark.parametrize("records", [[], [record("a", outcome="no-device")]], ids=["none", "no device"])
+def test_nothing_measured_is_never_green(records: list[dict[str, Any]]) -> None:
+    """A run without a measured variant has a status of its own."""
+    assert summarise(make_run("r", ["a"], records), CASES).exit_status() is ExitStatus.NOTHING_MEASURED
+
+
+@pytest.mark.usefixtures("reports")
+def test_a_device_that_is_not_there_is_nobodys_work() -> None:
+    """no-device is unknown, beside measured variants it does not turn the gate red."""
+    summary = summarise(make_run("r", ["a", "b"], [record("a"), record("b", outcome="no-device")]), CASES)
+    assert summary.verdicts() == {"as-expected": 1, "unknown": 1}
+    assert summary.exit_status() is ExitStatus.AS_EXPECTED
+
+
+@pytest.mark.usefixtures("reports")
+@pytest.mark.parametrize(
+    ("expected", "status"), [("unsatisfiable", ExitStatus.AS_EXPECTED), ("ready", ExitStatus.NEEDS_A_PERSON)]
+)
+def test_a_cell_that_cannot_exist_is_a_result(expected: str, status: ExitStatus) -> None:
+    """An unsatisfiable cell keeps the resolver's words; only where it was expected it is nobody's work."""
+    refused = record("b", message="because x needs y")
+    refused = {key: refused[key] for key in ("schema", "run", "time", "machine", "cell", "message")}
+    refused["cell"] = {**refused["cell"], "state": "unsatisfiable"}
+    run = make_run("r", ["a"], [record("a")])
+    other = make_run("s", ["b"], [refused], state=expected)
+    summary = summarise(merge_runs([run, other], Run(id="both")), CASES)
+    assert [cell.state for cell in summary.cells] == ["ready", "unsatisfiable"]
+    assert summary.cells[1].words == "because x needs y"
+    assert summary.exit_status() is status
+
+
+def test_reports_of_every_kind_are_well_formed(reports: Path) -> None:
+    """Text from the code under test cannot break a page: it is escaped in HTML, XML and Markdown tables."""
+    nasty = "a | b <script> \x00 \u2028 ]]>"
+    summary = summarise(
+        make_run("r", ["a", "b"], [record("a", outcome="error", message=nasty, signature=nasty)]), CASES
+    )
+    paths = {path.name: path.read_text(encoding="utf-8") for path in write_reports(summary)}
+    assert "<script>" not in paths["report.html"]
+    assert "A &lt;matrix&gt;" in paths["report.html"]
+    assert "http" not in paths["report.html"], "the page is self-contained"
+    suites = ET.fromstring(paths["junit.xml"])  # noqa: S314 - our own file
+    assert [suite.get("failures") for suite in suites] == ["1", "1"]
+    assert json.loads(paths["report.json"])["exit_status"] == 1
+    assert r"a \| b" in paths["report.md"]
+    assert (reports / "latest" / "report.html").is_file()
+
+
+def test_the_terminal_report_fits_a_hundred_columns(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A log without a terminal is plain, and no line is wider than 100 columns."""
+    assert reports.is_dir()
+    print_summary(
+        summarise(make_run("r", ["a", "b"], [record("a", outcome="wrong", message="x" * 300)]), CASES), console()
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert not any("\x1b" in line for line in lines)
+
+
+@pytest.mark.usefixtures("reports")
+def test_an_unknown_run_says_what_to_do() -> None:
+    """A typing error ends in a line with the next command."""
+    with pytest.raises(UsageError, match="python -m harness run documented"):
+        find_run("nonsense")
