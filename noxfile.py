@@ -35,6 +35,7 @@ except HarnessError as refusal:
     sys.exit(int(refusal.exit_status))
 
 # Sessions that run side by side are processes of their own; the name of the run is theirs in common.
+RUN_IS_NAMED = "PROMPT_BENCH_RUN" in os.environ
 RUN = os.environ.setdefault("PROMPT_BENCH_RUN", f"{MATRIX.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
 
 if os.environ.setdefault("PROMPT_BENCH_INDEX", "") != "carried":
@@ -69,6 +70,22 @@ def matrix(session: nox.Session) -> None:
     """Measure the whole matrix, draw the report, and judge it: the main job."""
     harness(session, "report", RUN)
     harness(session, "gate", RUN)
+
+
+@nox.session(venv_backend="none", requires=["harness"], default=False)
+def merge(session: nox.Session) -> None:
+    """Join the runs named shard-* into one and draw the report (the nightly's last steps)."""
+    shards = sorted(path.name for path in (ROOT / "reports" / "runs").glob("shard-*"))
+    if not shards:
+        session.error("no reports/runs/shard-*; measure with PROMPT_BENCH_RUN=shard-1 nox -s 'base(...)'")
+    harness(session, "merge", *shards, "--run-id", RUN, "--matrix", MATRIX_NAME)
+    harness(session, "report", RUN)
+
+
+@nox.session(venv_backend="none", requires=["harness"], default=False)
+def gate(session: nox.Session) -> None:
+    """Judge a run (the newest one without PROMPT_BENCH_RUN): fails when a verdict needs a person."""
+    harness(session, "gate", *(session.posargs or ([RUN] if RUN_IS_NAMED else [])))
 
 
 @nox.session(allow_parallel=True)

@@ -23,6 +23,7 @@ PENALTY = 1.5
 TOLERANCE = 1e-4
 """Of logits near 1 to 10 in float32; another prompt moves them by more than 1e-1."""
 QUESTION = "i want you to"
+QUESTIONS = (QUESTION, "i want you to act", "you act as a", "act as")
 PROMPTS = "i want you to act as a poet. act as a teacher. act as a judge. you act as a guide."
 QUOTES = "be the change. so it goes. all is well. to be or not to be. less is more, more or less."
 INIT_TEXT = "tell me more"
@@ -46,11 +47,12 @@ CLAIMS = (
         signature="Cache only has",
         quantifier="any",
     ),
+    # The cure is put to the test where the fault is: in the pairs that raise the error elsewhere.
     Claim(
         id="003.torch-2.5.1",
         quote="确保使用兼容的PyTorch版本(如2.5.1或2.6.0)",
         english="A compatible PyTorch, such as 2.5.1, cures it.",
-        where={"torch": "==2.5.1"},
+        where={"torch": "==2.5.1", "peft": "<0.12", "transformers": ">=4.44,<4.54"},
         only={"aspect": ("generate",)},
         outcome=("passed",),
     ),
@@ -58,20 +60,144 @@ CLAIMS = (
         id="003.torch-2.6.0",
         quote="确保使用兼容的PyTorch版本(如2.5.1或2.6.0)",
         english="A compatible PyTorch, such as 2.6.0, cures it.",
-        where={"torch": "==2.6.0"},
+        where={"torch": "==2.6.0", "peft": "<0.12", "transformers": ">=4.44,<4.54"},
         only={"aspect": ("generate",)},
         outcome=("passed",),
     ),
     Claim(
         id="003.guide-trains",
-        quote="执行训练过程 - 保存训练好的适配器",
-        english="The guide's steps train the adapter and save it.",
-        only={"aspect": ("train",)},
+        quote="创建Trainer实例",
+        english="The guide's Trainer trains the adapter, and what is saved can be loaded.",
+        only={"aspect": ("train", "two_adapters")},
         outcome=("passed",),
     ),
 )
 
-EXPECTATIONS: tuple[Expectation, ...] = ()
+EXPECTATIONS = (
+    Expectation(
+        # Bloom's forward took any keyword and refused it; Trainer began to believe signatures.
+        outcome="error",
+        link="https://github.com/huggingface/transformers/issues/35838",
+        where={"transformers": ">=4.48.1,<4.48.3"},
+        only={"model": ("bloom",), "aspect": ("train", "generate", "generate_uncached", "two_adapters")},
+        signature="num_items_in_batch",
+    ),
+    Expectation(
+        # The two releases whose DynamicCache is built full of empty lists.
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/2106",
+        where={"transformers": ">=4.45.0,<4.45.2", "peft": "<0.12"},
+        only={"aspect": ("generate",)},
+        signature="'list' object has no attribute 'shape'",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/issues/2379",
+        where={"transformers": ">=4.44,<4.54", "peft": "<0.12"},
+        only={"model": ("bloom",), "aspect": ("generate",)},
+        signature="Cache only has",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/transformers/issues/32060",
+        where={"transformers": ">=4.42,<4.54", "peft": "<0.12"},
+        only={"model": ("llama",), "aspect": ("generate",)},
+        signature="Cache only has",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/transformers/issues/32060",
+        where={"transformers": ">=4.44,<4.45", "peft": "<0.12"},
+        only={"model": ("bloom",), "aspect": ("generate_uncached",)},
+        signature="Cache only has",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/transformers/issues/32060",
+        where={"transformers": ">=4.42,<4.45", "peft": "<0.12"},
+        only={"model": ("llama",), "aspect": ("generate_uncached",)},
+        signature="Cache only has",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/2106",
+        where={"transformers": ">=4.54", "peft": "<0.12"},
+        only={"aspect": ("generate",)},
+        signature="'NoneType' object has no attribute 'shape'",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/2106",
+        where={"transformers": ">=4.44", "peft": "==0.12.*"},
+        only={"model": ("bloom",), "aspect": ("generate",)},
+        signature="expanded size",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/2106",
+        where={"transformers": ">=4.44,<4.45", "peft": "==0.12.*"},
+        only={"model": ("bloom",), "aspect": ("generate_uncached",)},
+        signature="expanded size",
+    ),
+    Expectation(
+        outcome="wrong",
+        link="https://github.com/huggingface/peft/issues/2123",
+        where={"transformers": ">=4.42", "peft": "==0.12.*"},
+        only={"model": ("llama",), "aspect": ("generate",)},
+        signature="the base model's answer",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/transformers/pull/33861",
+        where={"transformers": ">=4.45.0,<4.45.2", "peft": "==0.13.*"},
+        only={"model": ("bloom",), "aspect": ("generate",)},
+        signature="expanded size",
+    ),
+    Expectation(
+        # The first call meets an empty cache and takes it for a full one: its token lacks the prompt.
+        outcome="wrong",
+        link="https://github.com/huggingface/peft/pull/2106",
+        where={"transformers": ">=4.42,<4.45", "peft": "==0.12.*"},
+        only={"model": ("llama",), "aspect": ("generate_uncached",)},
+        signature="another answer|the base model's answer",
+    ),
+    Expectation(
+        outcome="wrong",
+        link="https://github.com/huggingface/transformers/pull/33861",
+        where={"transformers": ">=4.45.0,<4.45.2", "peft": "==0.13.*"},
+        only={"model": ("llama",), "aspect": ("generate",)},
+        signature="the base model's answer",
+    ),
+    Expectation(
+        # Since 4.46 a model input that is None is left out, and PEFT looked it up.
+        outcome="error",
+        link="https://github.com/huggingface/peft/releases/tag/v0.14.0",
+        where={"transformers": ">=4.46", "peft": "<0.14"},
+        only={"model": ("llama",), "aspect": ("generate_uncached",)},
+        signature="KeyError: 'past_key_values'",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/releases/tag/v0.9.0",
+        where={"transformers": ">=4.45", "peft": "<0.9"},
+        only={"model": ("bloom",), "aspect": ("generate_uncached",)},
+        signature="size of tensor a",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/releases/tag/v0.9.0",
+        where={"transformers": ">=4.38,<4.42", "peft": "<0.9"},
+        only={"model": ("llama",), "aspect": ("generate", "generate_uncached")},
+        signature="size of tensor a",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/releases/tag/v0.9.0",
+        where={"transformers": ">=4.45,<4.46", "peft": "<0.9"},
+        only={"model": ("llama",), "aspect": ("generate_uncached",)},
+        signature="size of tensor a",
+    ),
+)
 
 
 def check(trial: Trial) -> None:
@@ -135,31 +261,35 @@ def _check_generate(trial: Trial, base: Any) -> None:
     from harness.cell.oracles import same_tokens
     from harness.cell.tokens import encode
 
-    ids = encode(QUESTION, device=base.device)
-    ignorant, _ = _penalised(base, ids)
+    asked = [encode(question, device=base.device) for question in QUESTIONS]
+    ignorant = [_penalised(base, ids)[0] for ids in asked]
     model = get_peft_model(base, make_config("prompt_tuning", virtual_tokens=VIRTUAL_TOKENS))
     _train(trial, model, _rows(PROMPTS))
     model.save_pretrained(trial.scratch / "adapter")
     loaded = PeftModel.from_pretrained(base, trial.scratch / "adapter", is_trainable=False).eval()
-    reference, margin = _penalised(loaded, ids)
-    trial.evidence.update(margin=margin, reference=reference[0].tolist(), base=ignorant[0].tolist())
-    trial.expect(not same_tokens(reference, ignorant), "the trained prompt does not change what forward says")
+    for ids, without in zip(asked, ignorant, strict=True):
+        reference, margin = _penalised(loaded, ids)
+        seen = {"margin": margin, "reference": reference[0].tolist(), "base": without[0].tolist()}
+        trial.evidence.setdefault("answers", []).append(seen)
+        trial.expect(not same_tokens(reference, without), "the trained prompt does not change what forward says")
 
-    with ForwardCounter(base) as counter, torch.no_grad():
-        generated = loaded.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=NEW_TOKENS,
-            repetition_penalty=PENALTY,
-            early_stopping=True,
-            pad_token_id=0,
-            use_cache=trial.aspect == "generate",
-        )[:, ids.shape[1] :]
-    trial.counters.update(counter.summary())
-    trial.evidence["generated"] = generated[0].tolist()
-    if not same_tokens(generated, reference):
-        like = "the base model's answer" if same_tokens(generated, ignorant) else "another answer"
-        trial.expect(False, f"generate leaves the forward loop: {like}")  # noqa: FBT003
+        with ForwardCounter(base) as counter, torch.no_grad():
+            generated = loaded.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=NEW_TOKENS,
+                repetition_penalty=PENALTY,
+                early_stopping=True,
+                pad_token_id=0,
+                use_cache=trial.aspect == "generate",
+            )[:, ids.shape[1] :]
+        trial.counters.update(counter.summary())
+        seen["generated"] = generated[0].tolist()
+        like = "the base model's answer" if same_tokens(generated, without) else "another answer"
+        trial.expect(same_tokens(generated, reference), f"generate leaves the forward loop: {like}")
+    # A prompt that is dropped for the first token alone shows only where that token depends on it.
+    firsts = [seen["reference"][0] != seen["base"][0] for seen in trial.evidence["answers"]]
+    trial.expect(any(firsts), "the trained prompt changes no answer's first token: a loss there would go unseen")
 
 
 def _check_two_adapters(trial: Trial, base: Any) -> None:

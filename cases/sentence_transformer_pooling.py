@@ -87,7 +87,82 @@ CLAIMS = (
     ),
 )
 
-EXPECTATIONS: tuple[Expectation, ...] = ()
+EXPECTATIONS = (
+    Expectation(
+        outcome="unsupported",
+        link="https://github.com/huggingface/sentence-transformers/releases/tag/v5.4.0",
+        where={"sentence-transformers": "<5.4"},
+        only={"attach": ("module_model",)},
+    ),
+    Expectation(
+        outcome="unsupported",
+        link="https://github.com/huggingface/sentence-transformers/releases/tag/v3.3.0",
+        where={"sentence-transformers": "<3.3"},
+        only={"attach": ("add_adapter", "load_adapter", "peft_model")},
+    ),
+    Expectation(
+        # These ways lead to PEFT's injection of layers, which has no place for a prompt.
+        outcome="error",
+        link="https://github.com/huggingface/peft/blob/main/src/peft/mapping.py",
+        where={"sentence-transformers": ">=3.3"},
+        only={
+            "attach": ("add_adapter", "load_adapter", "peft_model"),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning"),
+        },
+        signature="does not support prompt learning",
+    ),
+    Expectation(
+        # The adapter's weights are reported missing in the log, and drawn anew.
+        outcome="wrong",
+        link="https://github.com/huggingface/transformers/releases/tag/v5.0.0",
+        where={"sentence-transformers": ">=3.3", "transformers": ">=5.0,<5.6"},
+        only={"attach": ("load_adapter", "peft_model"), "method": ("lora",)},
+        signature="away from the mean",
+    ),
+    Expectation(
+        # auto_model became a property without a setter; torch lets the assignment pass unseen.
+        outcome="wrong",
+        link="https://github.com/huggingface/sentence-transformers/releases/tag/v5.4.0",
+        where={"sentence-transformers": ">=5.4"},
+        only={"attach": ("modules",)},
+        signature="adapter is not used",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/sentence-transformers/issues/2995",
+        where={"sentence-transformers": "<3.3"},
+        only={
+            "attach": ("modules",),
+            "method": ("prompt_tuning", "p_tuning"),
+            "aspect": ("runs", "pooled"),
+        },
+        signature="expanded size",
+    ),
+    Expectation(
+        # The cure for the others lengthens the mask of prefix tuning too, whose output has no more positions.
+        outcome="error",
+        link="https://github.com/huggingface/sentence-transformers/pull/3000",
+        where={"sentence-transformers": ">=3.3,<5.4"},
+        only={"attach": ("modules",), "method": ("prefix_tuning",)},
+        signature="expanded size",
+    ),
+    Expectation(
+        # The same, but a pooling that finds no mask of the right length now averages the padding too.
+        outcome="wrong",
+        link="https://github.com/huggingface/sentence-transformers/releases/tag/v5.4.0",
+        where={"sentence-transformers": ">=5.4,<6.2"},
+        only={"attach": ("module_model",), "method": ("prefix_tuning",), "aspect": ("pooled",)},
+        signature="a text alone is",
+    ),
+    Expectation(
+        # The mask is no longer lengthened: what was cured in 3.3 is back, without the error.
+        outcome="wrong",
+        link="https://github.com/huggingface/sentence-transformers/releases/tag/v6.2.0",
+        where={"sentence-transformers": ">=6.2"},
+        only={"attach": ("module_model",), "method": ("prompt_tuning", "p_tuning"), "aspect": ("pooled",)},
+        signature="a text alone is",
+    ),
+)
 
 
 def check(trial: Trial) -> None:

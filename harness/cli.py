@@ -160,11 +160,15 @@ def gate(run_id: str | None) -> None:
 @cli.command(epilog="Example: python -m harness merge shard-1 shard-2 --run-id nightly")
 @click.argument("run_ids", metavar="RUN...", nargs=-1, required=True)
 @click.option("--run-id", default="merged", show_default=True, help="Name of the joined run.")
-def merge(run_ids: tuple[str, ...], run_id: str) -> None:
+@click.option("--matrix", help="Hold the joined run against all of this matrix: what no shard measured is unknown.")
+def merge(run_ids: tuple[str, ...], run_id: str, matrix: str | None) -> None:
     """Join runs that measured parts of one matrix into one run."""
     from harness.merge import merge_runs
 
     this = merge_runs([find_run(one) for one in run_ids], Run(id=run_id))
+    if matrix is not None:
+        selection = Selection(device=this.plan()["device"])
+        this.add_plan({}, plan_run(load_matrix(matrix), load_cases(), selection))
     click.echo(f"run {this.id}: {len(this.plan()['cells'])} cells from {len(run_ids)} runs")
 
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from harness.interface import CellState, Outcome
 from harness.judge import Verdict
-from harness.report.grid import MARKS, PACKAGES_SHOWN, cell_text, legend, worst_verdict
+from harness.report.grid import MARKS, PACKAGES_SHOWN, attention_groups, cell_text, legend, worst_verdict
 from harness.runs import reports_folder
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def render(template: str, summary: Summary) -> str:
         variant_rows=variant_rows,
         latency_rows=latency_rows(summary),
         legend=legend(),
+        groups=attention_groups(summary),
         Verdict=Verdict,
         READY=CellState.READY,
     )

@@ -11,15 +11,16 @@ from harness.judge import Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from harness.catalogue import Case
     from harness.judge import Judged
-    from harness.summary import CellSummary
+    from harness.summary import CellSummary, Summary
 
 MARKS = {
     Outcome.PASSED: "✓",
     Outcome.WRONG: "≠",
     Outcome.ERROR: "!",
-    Outcome.CRASHED: "☠",
-    Outcome.TIMEOUT: "⧖",
+    Outcome.CRASHED: "X",
+    Outcome.TIMEOUT: "T",
     Outcome.OUT_OF_MEMORY: "M",
     Outcome.UNSUPPORTED: "·",
     Outcome.NO_DEVICE: "○",
@@ -56,6 +57,29 @@ def cell_text(cell: CellSummary, case: str) -> str:
         return "-"
     mark = "" if worst_verdict(judged) is Verdict.AS_EXPECTED else " *"
     return tally(judged) + mark
+
+
+def heading(case: Case, width: int) -> str:
+    """Write a case's name over its column, broken at underscores into lines of at most ``width``."""
+    words = case.name.replace("_", "_ ").split(" ")
+    lines = [case.document or ""]
+    line = ""
+    for word in words:
+        if line and len(line) + len(word) > width:
+            lines.append(line)
+            line = ""
+        line += word
+    return "\n".join([*lines, line]).strip()
+
+
+def attention_groups(summary: Summary) -> list[tuple[str, str, str, list[Judged]]]:
+    """Group what needs a person by verdict, case and words, the largest group first."""
+    groups: dict[tuple[str, str, str], list[Judged]] = {}
+    for one in summary.for_a_person():
+        record = one.record or {}
+        words = record.get("signature") or record.get("message") or "nothing was measured"
+        groups.setdefault((str(one.verdict), one.case, f"{one.outcome}: {words}"), []).append(one)
+    return [(*kind, members) for kind, members in sorted(groups.items(), key=lambda group: -len(group[1]))]
 
 
 def legend() -> str:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from harness.judge import Audit, Verdict
-from harness.report.grid import PACKAGES_SHOWN, cell_text, legend, worst_verdict
+from harness.report.grid import PACKAGES_SHOWN, attention_groups, cell_text, heading, legend, worst_verdict
 
 if TYPE_CHECKING:
-    from harness.judge import Judged
     from harness.summary import Summary
 
 _STYLES = {Verdict.REGRESSED: "red", Verdict.CHANGED: "yellow", Verdict.FIXED: "cyan", Verdict.UNKNOWN: "magenta"}
 _SHOWN = 12
+_COLUMN = 13
 
 
 def console() -> Console:
@@ -31,7 +32,7 @@ def print_summary(summary: Summary, out: Console) -> None:
     for name in PACKAGES_SHOWN:
         table.add_column({"sentence-transformers": "s-t"}.get(name, name), no_wrap=True)
     for case in summary.cases:
-        table.add_column(f"{case.document or ''} {case.name}".strip(), overflow="fold", max_width=15)
+        table.add_column(heading(case, _COLUMN), overflow="fold", max_width=_COLUMN)
     for cell in summary.cells:
         versions = [cell.versions.get(name, "-").partition("+")[0] for name in PACKAGES_SHOWN]
         row = []
@@ -55,26 +56,21 @@ def _print_claims(summary: Summary, out: Console) -> None:
     out.print("\nClaims of the documents", style="bold")
     styles = {Audit.CONFIRMED: "green", Audit.REFUTED: "red", Audit.UNTESTED: "dim"}
     for claim in summary.claims:
-        out.print(f"  [{styles[claim.audit]}]{claim.audit:<13}[/] {claim.claim.id:<32} {claim.claim.english}")
+        out.print(f"  [{styles[claim.audit]}]{claim.audit:<13}[/] {claim.claim.id:<30} {escape(claim.claim.english)}")
 
 
 def print_attention(summary: Summary, out: Console) -> None:
     """Print what somebody has to look at, the same words once; nothing when there is nothing."""
     for cell in summary.cells_for_a_person():
-        out.print(f"\n[red]{cell.state}[/] {cell.id}: {cell.words[:400]}")
-    attention = summary.for_a_person()
-    if not attention:
+        out.print(f"\n[red]{cell.state}[/] {cell.id}: {escape(cell.words[:400])}")
+    groups = attention_groups(summary)
+    if not groups:
         return
     out.print("\nNeeds a person", style="bold")
-    groups: dict[tuple[str, str, str], list[Judged]] = {}
-    for one in attention:
-        words = (one.record or {}).get("signature") or (one.record or {}).get("message") or one.outcome
-        groups.setdefault((str(one.verdict), one.case, words), []).append(one)
-    shown = sorted(groups.items(), key=lambda group: -len(group[1]))
-    for (verdict, case, words), members in shown[:_SHOWN]:
+    for verdict, case, words, members in groups[:_SHOWN]:
         style = _STYLES[Verdict(verdict)]
-        out.print(f"  [{style}]{verdict}[/] {len(members)} x {case}: {words[:180]}", highlight=False)
+        out.print(f"  [{style}]{verdict}[/] {len(members)} x {case}: {escape(words[:180])}", highlight=False)
         first = members[0]
         out.print(f"      e.g. {'-'.join(first.variant.values())}\n      in {first.cell}", style="dim")
-    if len(shown) > _SHOWN:
-        out.print(f"  and {len(shown) - _SHOWN} more kinds; the report has them all")
+    if len(groups) > _SHOWN:
+        out.print(f"  and {len(groups) - _SHOWN} more kinds; the report has them all")
