@@ -16,9 +16,11 @@ import nox
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))
 
-from harness.errors import HarnessError  # noqa: E402 - the noxfile reads the matrix from here
+from harness.catalogue import load_cases  # noqa: E402 - the noxfile reads the matrix from here
+from harness.errors import HarnessError  # noqa: E402
 from harness.index import pip_settings, translate  # noqa: E402
 from harness.matrix import load_matrix  # noqa: E402
+from harness.pipeline import unmeasured_bases  # noqa: E402
 
 nox.needs_version = ">=2026.8.10"
 nox.options.sessions = ["matrix"]
@@ -30,6 +32,8 @@ nox.options.parallel = os.cpu_count() or 1
 MATRIX_NAME = os.environ.setdefault("PROMPT_BENCH_MATRIX", "documented")
 try:
     MATRIX = load_matrix(MATRIX_NAME)
+    # Bases whose every variant is known need no session, unless options ask for something else.
+    WANTED_BASES = MATRIX.bases if "--" in sys.argv else unmeasured_bases(MATRIX, load_cases())
 except HarnessError as refusal:
     print(refusal, file=sys.stderr)
     sys.exit(int(refusal.exit_status))
@@ -65,9 +69,10 @@ def base(session: nox.Session, base: str) -> None:
     harness(session, "run", MATRIX_NAME, "--base", base, "--run-id", RUN, "--jobs", "1", "--quiet", *session.posargs)
 
 
-@nox.session(venv_backend="none", requires=["harness", *(f"base({base})" for base in MATRIX.bases)])
+@nox.session(venv_backend="none", requires=["harness", *(f"base({base})" for base in WANTED_BASES)])
 def matrix(session: nox.Session) -> None:
     """Measure the whole matrix, draw the report, and judge it: the main job."""
+    harness(session, "run", MATRIX_NAME, "--run-id", RUN, "--quiet", *session.posargs)
     harness(session, "report", RUN)
     harness(session, "gate", RUN)
 

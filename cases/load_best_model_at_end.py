@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from harness.interface import Expectation, Variants
+from harness.interface import Claim, Expectation, Variants
 
 if TYPE_CHECKING:
     import torch
@@ -53,9 +53,133 @@ VARIANTS = (
     ),
 )
 
-CLAIMS = ()
+CLAIMS = (
+    Claim(
+        id="004.size-mismatch",
+        quote="copying a param with shape torch.Size([10, 172032])…the shape in current model is torch.Size([10, 3072])",
+        english="load_best_model_at_end=True ends in a size mismatch.",
+        where={"transformers": "<4.48"},
+        only={"method": ("prefix_tuning_projection",), "aspect": ("load_best",)},
+        outcome=("error",),
+        signature="size mismatch",
+        quantifier="any",
+    ),
+    Claim(
+        id="004.all-prefix-tuning",
+        quote="当尝试从检查点加载经过Prefix-Tuning训练的模型时,会出现权重形状不匹配的错误",
+        english="Loading a prefix-tuned model from a checkpoint ends in a size mismatch.",
+        where={},
+        only={"method": ("prefix_tuning_projection", "prefix_tuning"), "aspect": ("load_best",)},
+        outcome=("error",),
+        signature="size mismatch|prompt learning PEFT methods",
+    ),
+    Claim(
+        id="004.workaround",
+        quote="设置load_best_model_at_end=False禁用自动加载最佳模型 - 训练完成后手动加载最佳模型",
+        english="load_best_model_at_end=False, then PeftModel.from_pretrained, gives the best model.",
+        where={},
+        only={
+            "method": ("prefix_tuning_projection", "prefix_tuning", "prompt_tuning", "p_tuning"),
+            "aspect": ("workaround",),
+        },
+        outcome=("passed",),
+    ),
+    Claim(
+        id="004.early-stopping",
+        quote="如需使用EarlyStoppingCallback,需显式设置metric_for_best_model参数",
+        english="EarlyStoppingCallback works when metric_for_best_model is set.",
+        where={},
+        only={"aspect": ("early_stopping",)},
+        outcome=("passed",),
+    ),
+    Claim(
+        id="004.message",
+        quote="PEFT团队已合并相关PR,改进了错误提示信息",
+        english="A merged pull request improved the error message.",
+        where={"transformers": ">=4.48"},
+        only={"aspect": ("message",)},
+        outcome=("passed",),
+    ),
+)
 
-EXPECTATIONS: tuple[Expectation, ...] = ()
+EXPECTATIONS: tuple[Expectation, ...] = (
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/2156",
+        where={"peft": ">=0.13,<0.14"},
+        only={"method": ("prefix_tuning_projection", "prefix_tuning", "prompt_tuning", "p_tuning")},
+        signature="low_cpu_mem_usage",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/transformers/pull/35101",
+        where={"transformers": "<4.49"},
+        only={"aspect": ("early_stopping",)},
+        signature="requires load_best_model_at_end",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/1901",
+        where={"peft": "<0.12", "transformers": "<4.42"},
+        only={"model": ("llama",), "method": ("prefix_tuning_projection", "prefix_tuning")},
+        signature="Sizes of tensors must match",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/2096",
+        where={"peft": "<0.13", "transformers": ">=4.43"},
+        only={"model": ("llama",), "method": ("prefix_tuning_projection", "prefix_tuning")},
+        signature="get_seq_length",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/issues/2256",
+        where={"peft": "<0.13", "transformers": ">=4.41"},
+        only={
+            "method": ("prefix_tuning_projection", "prefix_tuning", "prompt_tuning", "p_tuning"),
+            "aspect": ("load_best", "message", "resume"),
+        },
+        signature="method. object is not subscriptable|type .method. has no len",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/issues/2256",
+        where={},
+        only={"method": ("prefix_tuning_projection",), "aspect": ("load_best", "resume", "load_adapter")},
+        signature="size mismatch|prompt learning PEFT methods",
+    ),
+    Expectation(
+        outcome="wrong",
+        link="https://github.com/huggingface/peft/issues/2256",
+        where={},
+        only={"method": ("p_tuning",), "aspect": ("load_best", "resume", "load_adapter")},
+        signature="is not what it was in memory",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/transformers/issues/34631",
+        where={"transformers": "<4.47", "torch": ">=2.6"},
+        only={"aspect": ("resume",)},
+        signature="Weights only load failed",
+    ),
+    Expectation(
+        outcome="wrong",
+        link="https://github.com/huggingface/transformers/pull/35087",
+        where={"transformers": "<4.48"},
+        only={"aspect": ("message",)},
+        signature="size mismatch",
+    ),
+    Expectation(
+        outcome="wrong",
+        link="https://github.com/huggingface/peft/pull/2646",
+        where={"peft": ">=0.15,<0.17"},
+        only={
+            "method": ("prefix_tuning_projection", "prefix_tuning", "prompt_tuning", "p_tuning"),
+            "aspect": ("head_trained",),
+        },
+        signature="classification head",
+    ),
+)
 
 
 def check(trial: Trial) -> None:

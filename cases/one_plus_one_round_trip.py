@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from harness.interface import Expectation, Variants
+from harness.interface import Claim, Expectation, Variants
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,9 +51,208 @@ VARIANTS = (
     ),
 )
 
-CLAIMS = ()
+CLAIMS = (
+    Claim(
+        id="001.empty-cache",
+        quote="生成阶段的前向传播中,past_key_values仅显示为空的DynamicCache()实例",
+        english="At generation past_key_values is an empty DynamicCache.",
+        where={"peft": "<0.14"},
+        only={"aspect": ("first_step_cache",)},
+        outcome=("wrong",),
+        signature="finds 0 positions",
+        quantifier="any",
+    ),
+    Claim(
+        id="001.lost-after-load",
+        quote="在加载保存的模型进行推理时,这些学习到的模式却失效了",
+        english="What training taught (1+1= -> 11) is lost when the saved model is loaded for inference.",
+        where={"peft": "<0.14"},
+        only={"aspect": ("after_reload",), "model": ("qwen2",)},
+        outcome=("wrong",),
+        signature="says .2.",
+        quantifier="any",
+    ),
+    Claim(
+        id="001.affects-all",
+        quote="这一问题影响所有使用Prefix Tuning进行微调的模型",
+        english="Every model tuned with prefix tuning is affected.",
+        where={"peft": ">=0.12,<0.13.2", "transformers": ">=4.42,<4.45.2"},
+        only={"method": ("prefix_tuning",), "aspect": ("in_memory", "after_reload")},
+        outcome=("wrong", "error"),
+    ),
+    Claim(
+        id="001.several-devices",
+        quote="在多GPU环境下可能出现运行时错误",
+        english="With several GPUs there can be runtime errors.",
+        where={"peft": "<0.14"},
+        only={"aspect": ("two_devices",)},
+        outcome=("error",),
+        signature="device",
+        quantifier="any",
+    ),
+    Claim(
+        id="001.fixed",
+        quote="修复后的版本能够: - 正确保持训练阶段学到的知识",
+        english="The fixed releases keep what training taught.",
+        where={"peft": ">=0.14"},
+        only={
+            "method": ("prefix_tuning", "prefix_tuning_projection"),
+            "aspect": ("in_memory", "after_reload", "first_step_cache"),
+        },
+        outcome=("passed",),
+    ),
+    Claim(
+        id="001.fixed-several-devices",
+        quote="在单卡和多卡环境下稳定运行",
+        english="They run on one card and on several.",
+        where={"peft": ">=0.14"},
+        only={"aspect": ("two_devices",)},
+        outcome=("passed",),
+    ),
+)
 
-EXPECTATIONS: tuple[Expectation, ...] = ()
+EXPECTATIONS: tuple[Expectation, ...] = (
+    Expectation(
+        outcome="wrong",
+        link="https://github.com/huggingface/peft/issues/2134",
+        where={"peft": ">=0.12,<0.13", "transformers": ">=4.42,<4.45"},
+        only={
+            "model": ("llama", "qwen2"),
+            "aspect": ("in_memory", "after_reload", "first_step_cache"),
+            "method": ("prefix_tuning", "prefix_tuning_projection", "prompt_tuning", "p_tuning"),
+        },
+    ),
+    Expectation(
+        outcome="wrong",
+        link="https://github.com/huggingface/peft/pull/1969",
+        where={"peft": ">=0.12,<0.13", "transformers": ">=4.42,<4.43"},
+        only={"model": ("gpt2",), "aspect": ("in_memory", "after_reload")},
+    ),
+    Expectation(
+        outcome="wrong",
+        link="https://github.com/huggingface/transformers/pull/33861",
+        where={"peft": ">=0.13,<0.14", "transformers": ">=4.45.0,<4.45.2"},
+        only={
+            "model": ("llama", "qwen2"),
+            "aspect": ("in_memory", "after_reload"),
+            "method": ("prefix_tuning", "prefix_tuning_projection", "prompt_tuning", "p_tuning"),
+        },
+    ),
+    Expectation(
+        outcome="wrong",
+        link="https://github.com/huggingface/transformers/pull/33861",
+        where={"peft": ">=0.13,<0.14", "transformers": ">=4.45.0,<4.45.2"},
+        only={"model": ("llama", "qwen2", "bloom", "idefics"), "aspect": ("first_step_cache",)},
+        signature="finds 0 positions",
+    ),
+    Expectation(
+        outcome="wrong",
+        link="https://github.com/huggingface/peft/issues/2123",
+        where={"peft": ">=0.12,<0.13", "transformers": ">=4.43,<4.45"},
+        only={"method": ("prompt_tuning", "p_tuning"), "aspect": ("uncached",)},
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/1969",
+        where={"peft": ">=0.12,<0.13", "transformers": ">=4.44,<4.45"},
+        only={"model": ("bloom",), "aspect": ("in_memory", "after_reload", "uncached")},
+        signature="same number of dimensions",
+    ),
+    Expectation(
+        outcome="wrong",
+        link="https://github.com/huggingface/peft/pull/1969",
+        where={"peft": ">=0.12,<0.13", "transformers": ">=4.44,<4.45"},
+        only={"model": ("bloom",), "aspect": ("first_step_cache",)},
+        signature="finds 0 positions",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/issues/2131",
+        where={"peft": ">=0.13,<0.14", "transformers": ">=4.45.0,<4.45.2"},
+        only={"model": ("bloom",), "aspect": ("in_memory", "after_reload")},
+        signature="expanded size",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/2096",
+        where={"peft": ">=0.13,<0.14", "transformers": ">=4.44"},
+        only={"model": ("bloom",), "aspect": ("uncached",)},
+        signature="get_seq_length",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/2096",
+        where={"peft": ">=0.12,<0.14", "transformers": ">=4.43"},
+        only={
+            "model": ("llama", "qwen2"),
+            "method": ("prefix_tuning", "prefix_tuning_projection"),
+            "aspect": ("uncached",),
+        },
+        signature="get_seq_length",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/1901",
+        where={"peft": "<0.12", "transformers": "<4.42"},
+        only={"model": ("llama", "qwen2"), "method": ("prefix_tuning", "prefix_tuning_projection")},
+        signature="Sizes of tensors must match",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/1391",
+        where={"peft": "<0.9", "transformers": "<4.38"},
+        only={"model": ("qwen2",), "method": ("prompt_tuning", "p_tuning"), "aspect": ("in_memory", "after_reload")},
+        signature="to_4d",
+    ),
+    Expectation(
+        outcome="wrong",
+        link="https://github.com/huggingface/peft/pull/1832",
+        where={"peft": "<0.12", "transformers": ">=4.48"},
+        only={"aspect": ("first_step_cache",)},
+        signature="finds None positions",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/1832",
+        where={"peft": "<0.12", "transformers": ">=4.48"},
+        only={"method": ("prefix_tuning", "prefix_tuning_projection", "prompt_tuning", "p_tuning")},
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/issues/2134",
+        where={"transformers": "<4.46"},
+        only={"model": ("idefics",)},
+        signature="apply_rotary_pos_emb",
+    ),
+    Expectation(
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/2140",
+        where={"peft": ">=0.13,<0.14", "transformers": ">=4.46"},
+        only={"model": ("gpt2",), "aspect": ("in_memory", "after_reload")},
+        signature="KeyError: .past_key_values",
+    ),
+    Expectation(
+        outcome="wrong",
+        link="https://github.com/huggingface/peft/pull/2140",
+        where={"peft": ">=0.13,<0.14", "transformers": ">=4.46"},
+        only={"model": ("gpt2",), "aspect": ("first_step_cache",)},
+        signature="finds None positions",
+    ),
+    Expectation(
+        outcome="error",
+        link="",  # measured here; no thread is known
+        where={"peft": ">=0.17", "transformers": ">=4.55"},
+        only={"model": ("llama",), "method": ("prefix_tuning", "prefix_tuning_projection"), "aspect": ("uncached",)},
+        signature="expanded size|mat1 and mat2",
+    ),
+    Expectation(
+        outcome="error",
+        link="",  # measured here; no thread is known
+        where={"peft": ">=0.17", "transformers": ">=4.55,<5"},
+        only={"model": ("bloom",), "aspect": ("uncached",)},
+        signature="broadcast shape",
+    ),
+)
 
 
 def check(trial: Trial, benchmark: Any) -> None:

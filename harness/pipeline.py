@@ -11,7 +11,7 @@ from harness.measure import Measurement, WorkItem, free_memory_jobs
 from harness.plan import Selection, plan_run
 from harness.progress import Progress
 from harness.records import MEASURED, append_records, key_of, machine_facts, read_run
-from harness.resolve import Lock, Unsatisfiable, resolve
+from harness.resolve import Lock, Unsatisfiable, known_lock, resolve
 from harness.runs import Run, reports_folder
 from harness.store import Store
 
@@ -59,6 +59,22 @@ def run_matrix(
         _measure(measurement, group_by_base(items), jobs or free_memory_jobs())
     finally:
         store.add(record for record in read_run(run.folder) if "key" in record)
+
+
+def unmeasured_bases(matrix: Matrix, cases: tuple[Case, ...]) -> tuple[str, ...]:
+    """List the bases of a matrix that have something left to measure on CPU.
+
+    Touches nothing and asks no resolver: a cell without a kept lock counts as unmeasured.
+    """
+    path = reports_folder() / "store.sqlite"
+    store = Store(path) if path.is_file() else None
+    left = []
+    for one in plan_run(matrix, cases, Selection()):
+        lock = known_lock(one.cell, lock_folder(matrix))
+        keys = {describe["key"] for describe in _describe(one, lock)} if lock else set()
+        if lock is None or store is None or keys - store.find(keys).keys():
+            left.append(one.cell.base_id)
+    return tuple(dict.fromkeys(left))
 
 
 def lock_folder(matrix: Matrix) -> Path:

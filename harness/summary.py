@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from packaging.version import Version
+
 from harness.errors import ExitStatus
 from harness.interface import CellState
 from harness.judge import AuditedClaim, Judged, Verdict, audit, judge, judge_cell_state
@@ -91,7 +93,8 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
         (one["cell"]["id"], one["case"], tuple(sorted(one["variant"].items()))): one for one in records if "key" in one
     }
     states = {one["cell"]["id"]: one for one in records if "state" in one["cell"]}
-    cells = tuple(_cell(one, by_case, by_place, states) for one in plan["cells"])
+    planned = sorted(plan["cells"], key=_by_version)
+    cells = tuple(_cell(one, by_case, by_place, states) for one in planned)
     shown = tuple(case for case in cases if any(cell.of_case(case.name) for cell in cells))
     measured = [one for one in records if "key" in one]
     return Summary(
@@ -105,6 +108,10 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
         machine=next((one["machine"] for one in measured), {}),
         duration_s=sum(one.get("duration_s") or 0.0 for one in measured),
     )
+
+
+def _by_version(facts: dict[str, Any]) -> tuple[Version, ...]:
+    return tuple(Version(facts["pins"].get(name, "0")) for name in ("peft", "transformers", "torch"))
 
 
 def _cell(

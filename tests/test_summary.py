@@ -41,7 +41,14 @@ def record(cell: str, **changes: Any) -> dict[str, Any]:
     packages = {"peft": "1.0", "transformers": "5.0", "torch": "2.0+cpu"}
     facts = {"id": cell, "python": "3.11", "packages": packages}
     base = {"schema": 1, "key": cell, "run": "r", "time": "t", "machine": {"cpu": "c", "gpu": None}, "cell": facts}
-    empty: dict[str, Any] = {"signature": None, "message": None, "evidence": {}, "counters": {}, "latency": {}, "duration_s": 0.1}
+    empty: dict[str, Any] = {
+        "signature": None,
+        "message": None,
+        "evidence": {},
+        "counters": {},
+        "latency": {},
+        "duration_s": 0.1,
+    }
     return {**base, "case": "planted", "document": "009", "variant": VARIANT, "outcome": "passed", **empty, **changes}
 
 
@@ -49,7 +56,14 @@ def make_run(name: str, cells: list[str], records: list[dict[str, Any]], state: 
     """Write a run as the harness does: its plan, and one file of records."""
     run = Run(id=name)
     run.folder.mkdir(parents=True)
-    about = {"base": "b", "python": "3.11", "pins": {"peft": "1.0", "transformers": "5.0", "torch": "2.0"}, "as_of": None, "why": "because", "state": state}
+    about = {
+        "base": "b",
+        "python": "3.11",
+        "pins": {"peft": "1.0", "transformers": "5.0", "torch": "2.0"},
+        "as_of": None,
+        "why": "because",
+        "state": state,
+    }
     asked = [{"case": "planted", "variant": VARIANT}]
     plan = {"matrix": "m", "title": "A <matrix>", "device": "cpu", "run": name}
     cells_planned = [{"id": cell, **about, "asked": asked} for cell in cells]
