@@ -56,7 +56,7 @@ VARIANTS = (
 CLAIMS = (
     Claim(
         id="004.size-mismatch",
-        quote="copying a param with shape torch.Size([10, 172032])…the shape in current model is torch.Size([10, 3072])",
+        quote="copying a param with shape torch.Size([10, 172032])…current model is torch.Size([10, 3072])",
         english="load_best_model_at_end=True ends in a size mismatch.",
         where={"transformers": "<4.48"},
         only={"method": ("prefix_tuning_projection",), "aspect": ("load_best",)},

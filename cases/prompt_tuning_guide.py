@@ -271,8 +271,6 @@ def _check_generate(trial: Trial, base: Any) -> None:
         reference, margin = _penalised(loaded, ids)
         seen = {"margin": margin, "reference": reference[0].tolist(), "base": without[0].tolist()}
         trial.evidence.setdefault("answers", []).append(seen)
-        trial.expect(not same_tokens(reference, without), "the trained prompt does not change what forward says")
-
         with ForwardCounter(base) as counter, torch.no_grad():
             generated = loaded.generate(
                 input_ids=ids,
