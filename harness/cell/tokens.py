@@ -25,7 +25,7 @@ VOCAB_SIZE = 64
 def make_tokenizer(*, padding_side: str = "left") -> PreTrainedTokenizerFast:
     """Make the tokenizer that the tiny models share; it lower-cases nothing and adds nothing."""
     tokenizer = Tokenizer(WordLevel(VOCABULARY, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = Split(Regex("(?s:.)"), behavior="isolated")
+    tokenizer.pre_tokenizer = Split(Regex("(?m:.)"), behavior="isolated")
     tokenizer.decoder = Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
