@@ -6,7 +6,6 @@ worker. Without one (plain ``pytest cases``) it runs all of them and lets pytest
 
 from __future__ import annotations
 
-import gc
 import os
 import time
 import warnings
@@ -95,9 +94,6 @@ class CasePlugin:
                     "duration_s": round(time.perf_counter() - begin, 4),
                 },
             )
-            # The traceback holds the frames, the frames hold the model.
-            error = None
-            gc.collect()
             return result
         if isinstance(error, Unsupported | NoDevice):
             pytest.skip(f"{outcome}: {message(error)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import importlib.metadata
 import io
@@ -61,6 +62,8 @@ def run_variants(
         traceback.print_exc()
         tell({"refused": message(error)})
         return
+    # What is imported by now stays: without this each collection would go through all of it.
+    gc.freeze()
     tell({"ready": imported, "device": device_facts(job["device"])})
     root = Path(job["root"])
     # Plugins are named below: what else is installed in a cell must not load itself.
