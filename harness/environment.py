@@ -1,4 +1,4 @@
-"""Build environments once: a base with everything but peft, thin overlays beside it.
+"""Build environments once: a base, a thin overlay with peft before it, a layer with torch behind it.
 
 Everything lives under one cache folder and is named by the digest of what is in it. A folder
 counts only once its marker is written, which happens last: a build that was killed or that ran
@@ -46,7 +46,7 @@ class Environment:
 
     python: Path
     overlays: tuple[Path, ...]
-    tools: Path
+    behind: tuple[Path, ...]
 
 
 def cache_folder() -> Path:
@@ -79,27 +79,46 @@ def is_complete(folder: Path) -> bool:
 def build(lock: Lock, python: str) -> Environment:
     """Build what is missing of a lock's environment. Raises :class:`InstallFailed`."""
     return Environment(
-        python=build_base(lock, python) / "bin" / "python",
+        python=build_base(lock.base_pins, python) / "bin" / "python",
         overlays=tuple(build_overlay(pin, python) for pin in lock.overlay_pins),
-        tools=build_tools(python),
+        behind=(*(build_layer(pin, python) for pin in lock.layer_pins), build_tools(python)),
     )
 
 
-def build_base(lock: Lock, python: str) -> Path:
-    """Build the base of a lock unless it is there.
+def build_full(lock: Lock, python: str) -> Environment:
+    """Build a lock's environment the plain way, all in one, to hold the layered one against.
 
-    Dependencies are followed, so that a torch build for CUDA brings its own libraries; all else
-    is pinned by the lock.
+    Raises :class:`InstallFailed`.
     """
-    folder = base_folder(lock, python)
+    folder = build_base(lock.pins, python, follow=True)
+    return Environment(python=folder / "bin" / "python", overlays=(), behind=(build_tools(python),))
+
+
+def build_base(pins: Sequence[str], python: str, *, follow: bool = False) -> Path:
+    """Build a virtual environment from pins unless it is there.
+
+    With ``follow`` dependencies are installed, too: a torch build for CUDA needs libraries that
+    a lock leaves out.
+    """
+    folder = cache_folder() / "bases" / digest_of("full" if follow else "base", python, pins)
     with _building(folder) as needed:
         if needed:
             _uv("venv", "--python", python, "--no-project", str(folder))
-            pins = folder / "pins.txt"
-            pins.write_text("\n".join(lock.base_pins), encoding="utf-8")
+            wanted = folder / "pins.txt"
+            wanted.write_text("\n".join(pins), encoding="utf-8")
             # No --compile-bytecode: a quarter of the files is ever imported, and the first import
             # of each leaves its byte code behind.
-            _uv("pip", "install", "--python", str(folder), "--no-build", "-r", str(pins))
+            options = [] if follow else ["--no-deps"]
+            _uv("pip", "install", "--python", str(folder), "--no-build", *options, "-r", str(wanted))
+    return folder
+
+
+def build_layer(pin: str, python: str) -> Path:
+    """Install one package with its dependencies into a folder of its own, unless it is there."""
+    folder = cache_folder() / "layers" / f"{pin.replace('==', '-')}-{digest_of('layer', python, [pin])}"
+    with _building(folder) as needed:
+        if needed:
+            _install_into(folder, python, "--no-build", pin)
     return folder
 
 

@@ -90,7 +90,7 @@ class Measurement:
         mend(output)
         job = {
             "root": str(ROOT),
-            "tools": str(base.tools),
+            "behind": [str(path) for path in base.behind],
             "output": str(output),
             "limit_s": self._limit_s,
             "device": self._device,

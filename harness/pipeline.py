@@ -10,7 +10,7 @@ from harness.interface import CellState
 from harness.measure import Measurement, WorkItem, free_memory_jobs
 from harness.plan import Selection, plan_run
 from harness.progress import Progress
-from harness.records import MEASURED, append_records, key_of, machine_facts, read_run
+from harness.records import KNOWN, append_records, key_of, machine_facts, read_run
 from harness.resolve import Lock, Unsatisfiable, known_lock, resolve
 from harness.runs import Run, reports_folder
 from harness.store import Store
@@ -96,7 +96,7 @@ def divide(
     Known are the records of this very run (it is being resumed) and those in ``store``; the
     latter are copied into the run. Returns the work and the number of known variants.
     """
-    here = {record["key"] for record in read_run(run.folder) if record.get("outcome") in MEASURED}
+    here = {record["key"] for record in read_run(run.folder) if record.get("outcome") in KNOWN}
     items: list[WorkItem] = []
     copied: list[Record] = []
     known = 0
@@ -120,7 +120,7 @@ def group_by_base(items: list[WorkItem]) -> list[list[WorkItem]]:
     """Group cells whose locks are the same apart from overlays, the largest group first."""
     groups: dict[tuple[str, ...], list[WorkItem]] = defaultdict(list)
     for item in items:
-        groups[item.cell.python, *item.lock.base_pins].append(item)
+        groups[item.cell.python, *item.lock.base_pins, *item.lock.layer_pins].append(item)
     return sorted(groups.values(), key=lambda group: -sum(len(item.variants) for item in group))
 
 

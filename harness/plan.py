@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import shutil
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.catalogue import select_variants
 from harness.errors import UsageError
+from harness.records import gpus
 
 if TYPE_CHECKING:
     from harness.catalogue import Case
@@ -79,7 +78,4 @@ def concrete_device(device: str) -> str:
     """Turn ``auto`` into ``cuda`` where the NVIDIA driver lists a GPU, else ``cpu``."""
     if device != "auto":
         return device
-    if shutil.which("nvidia-smi") is None:
-        return "cpu"
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)  # noqa: S607
-    return "cuda" if "GPU" in listed.stdout else "cpu"
+    return "cuda" if gpus() else "cpu"

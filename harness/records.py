@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import platform
+import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,10 @@ Record = dict[str, Any]
 
 MEASURED = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.NO_DEVICE}
 """Outcomes that say something about the code under test."""
+
+
+KNOWN = frozenset(Outcome) - {Outcome.NOT_RUN}
+"""Outcomes that need no measuring again on the same machine; a key names its devices."""
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -71,7 +77,7 @@ def key_of(*, lock: str, python: str, case: Case, variant: Mapping[str, str], ma
         "case": case.digest,
         "harness": incell_digest(),
         "variant": dict(variant),
-        "machine": [machine["cpu"], machine["platform"], machine["gpu"]],
+        "machine": [machine["cpu"], machine["platform"], machine["gpu"], os.environ.get("UV_TORCH_BACKEND", "")],
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -91,6 +97,15 @@ def incell_digest() -> str:
     return digest.hexdigest()[:16]
 
 
+def gpus() -> str:
+    """List the GPUs that the NVIDIA driver knows, as one line; empty where there is none."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)  # noqa: S607
+    names = [line.partition("(")[0].partition(":")[2].strip() for line in listed.stdout.splitlines() if "GPU" in line]
+    return ", ".join(names)
+
+
 @cache
 def machine_facts() -> dict[str, Any]:
     """Describe this machine as records name it. The worker adds the GPU that it really used."""
@@ -105,6 +120,6 @@ def machine_facts() -> dict[str, Any]:
     return {
         "cpu": model,
         "cores": os.cpu_count(),
-        "gpu": None,
+        "gpu": gpus() or None,
         "platform": f"{platform.system().lower()}-{platform.machine()}",
     }

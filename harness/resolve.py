@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import EnvironmentFailure
 from harness.index import uv_environment
-from harness.spec import OVERLAY_PACKAGES
+from harness.spec import LAYER_PACKAGES, OVERLAY_PACKAGES
 
 if TYPE_CHECKING:
     from harness.spec import Cell
@@ -54,13 +54,18 @@ class Lock:
 
     @property
     def base_pins(self) -> tuple[str, ...]:
-        """List the pins of the base: everything but the overlay."""
-        return tuple(pin for pin in self.pins if pin.split("==")[0] not in OVERLAY_PACKAGES)
+        """List the pins of the base: everything but overlays and layers."""
+        return tuple(pin for pin in self.pins if pin.split("==")[0] not in {*OVERLAY_PACKAGES, *LAYER_PACKAGES})
 
     @property
     def overlay_pins(self) -> tuple[str, ...]:
         """List the pins that go into overlays."""
         return tuple(pin for pin in self.pins if pin.split("==")[0] in OVERLAY_PACKAGES)
+
+    @property
+    def layer_pins(self) -> tuple[str, ...]:
+        """List the pins that go into layers."""
+        return tuple(pin for pin in self.pins if pin.split("==")[0] in LAYER_PACKAGES)
 
 
 @dataclass(frozen=True, kw_only=True)

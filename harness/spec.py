@@ -28,6 +28,10 @@ PACKAGES = (
 OVERLAY_PACKAGES = ("peft",)
 """Packages that live in an overlay: pure Python, and nothing else in a base depends on them."""
 
+LAYER_PACKAGES = ("torch",)
+"""Packages that live in a layer behind the base: large, and the same under many bases. A layer
+brings its own dependencies (CUDA libraries), which the base's come before."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:

@@ -58,12 +58,12 @@ def test_the_key_changes_with_each_part(change: dict[str, Any]) -> None:
 
 
 def test_the_store_gives_the_newest_and_forgets_what_says_nothing(tmp_path: Path) -> None:
-    """no-device and not-run are kept out: they must not hide a later measurement."""
+    """What was not run is kept out: it must not hide a later measurement."""
     store = Store(tmp_path / "s.sqlite")
     base = {"key": "k", "cell": {"id": "c"}, "case": "x"}
     old = {**base, "run": "1", "time": "2026-01-01", "outcome": "wrong"}
     new = {**base, "run": "2", "time": "2026-01-02", "outcome": "passed"}
-    empty = {**base, "key": "n", "run": "2", "time": "2026-01-02", "outcome": "no-device"}
+    empty = {**base, "key": "n", "run": "2", "time": "2026-01-02", "outcome": "not-run"}
     store.add([new, old, empty])
     assert store.find(["k", "n", "missing"]) == {"k": new}
     assert json.loads(json.dumps(new)) == new

@@ -33,6 +33,8 @@ def test_the_overlay_is_parted_from_the_base() -> None:
     first, second = parse_lock(COMPILED), parse_lock(COMPILED.replace("0.13.2", "0.13.1"))
     assert first.base_pins == second.base_pins
     assert first.overlay_pins == ("peft==0.13.2",)
+    assert first.layer_pins == ("torch==2.13.0",)
+    assert sorted((*first.base_pins, *first.overlay_pins, *first.layer_pins)) == list(first.pins)
     assert first.digest != second.digest
 
 

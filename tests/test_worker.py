@@ -70,7 +70,9 @@ def job(tmp_path: Path, old_environment: Environment) -> dict[str, Any]:
         "benchmarks": str(tmp_path / "b.json"), "scratch": str(tmp_path / "scratch"), "variants": variants,
     }  # fmt: skip
     return {
-        "root": str(root), "tools": str(old_environment.tools), "output": str(tmp_path / "out.jsonl"), "limit_s": 4,
+        "root": str(root),
+        "behind": [str(path) for path in old_environment.behind],
+        "output": str(tmp_path / "out.jsonl"), "limit_s": 4,
         "device": "cpu", "header": {"schema": 1, "run": "r", "machine": {}}, "cells": [entry],
     }  # fmt: skip
 

@@ -34,7 +34,7 @@ def main(job_path: str) -> int:
     _die_with_parent()
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent]
-    sys.path += [job["tools"], job["root"]]
+    sys.path += [*job["behind"], job["root"]]
     overlay = job["cells"][0]["overlays"]
     # transformers asks at import whether peft is installed: it has to be findable, not imported.
     sys.path[:0] = overlay

@@ -27,14 +27,16 @@ def console() -> Console:
 
 def print_summary(summary: Summary, out: Console) -> None:
     """Print the grid, the claims, and what needs a person."""
-    out.print(f"\n{summary.title} ({summary.device})", style="bold")
+    shown = [name for name in PACKAGES_SHOWN if name != "torch" or len(_torches(summary)) > 1]
+    one_torch = "" if "torch" in shown else f", torch {''.join(_torches(summary))}"
+    out.print(f"\n{summary.title} ({summary.device}{one_torch})", style="bold")
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    for name in PACKAGES_SHOWN:
-        table.add_column({"sentence-transformers": "s-t"}.get(name, name), no_wrap=True)
+    for name in shown:
+        table.add_column({"sentence-transformers": "s-t", "transformers": "transf."}.get(name, name), no_wrap=True)
     for case in summary.cases:
         table.add_column(heading(case, _COLUMN), overflow="fold", max_width=_COLUMN)
     for cell in summary.cells:
-        versions = [cell.versions.get(name, "-").partition("+")[0] for name in PACKAGES_SHOWN]
+        versions = [cell.versions.get(name, "-").partition("+")[0] for name in shown]
         row = []
         for case in summary.cases:
             verdict = worst_verdict(cell.of_case(case.name))
@@ -48,6 +50,10 @@ def print_summary(summary: Summary, out: Console) -> None:
     print_attention(summary, out)
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(summary.verdicts().items()))
     out.print(f"\n{len(summary.judged)} variants in {len(summary.cells)} cells: {verdicts or 'nothing measured'}")
+
+
+def _torches(summary: Summary) -> set[str]:
+    return {cell.versions.get("torch", "-").partition("+")[0] for cell in summary.cells}
 
 
 def _print_claims(summary: Summary, out: Console) -> None:
