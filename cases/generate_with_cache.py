@@ -249,7 +249,7 @@ def check(trial: Trial, benchmark: Any) -> None:
         like = "drops the prompt and" if same_tokens(generated, base_tokens) else "uses the prompt but"
         trial.expect(False, f"generate(use_cache={use_cache}) {like} leaves the forward loop")  # noqa: FBT003
 
-    if use_cache:
+    if use_cache and trial.timed:
         trial.latency.update(
             interleave(
                 benchmark,

@@ -272,7 +272,7 @@ def check(trial: Trial, benchmark: Any) -> None:
     with _counted(trial, model):
         generated = _by_generate(trial, model, use_cache=use_cache)
     _compare(trial, f"generate(use_cache={use_cache})", generated)
-    if trial.aspect == "in_memory":
+    if trial.aspect == "in_memory" and trial.timed:
         arms = {
             "cached": lambda: _by_generate(trial, model),
             "uncached": lambda: _by_generate(trial, model, use_cache=False),

@@ -9,8 +9,9 @@ import click
 
 from harness.catalogue import load_cases
 from harness.errors import ExitStatus, HarnessError
+from harness.locks import lock_book
 from harness.matrix import MATRICES, load_matrix
-from harness.pipeline import lock_folder, run_matrix
+from harness.pipeline import run_matrix
 from harness.plan import Selection, concrete_device, plan_run
 from harness.runs import Run, find_run, new_run
 
@@ -90,7 +91,7 @@ def plan(matrix: str | None, case: str | None, device: str, as_json: bool, **cho
         return
     loaded = load_matrix(matrix)
     planned = plan_run(loaded, load_cases(), Selection(case=case, device=concrete_device(device), **chosen))
-    print_plan(loaded, planned, lock_folder(loaded), as_json=as_json)
+    print_plan(loaded, planned, lock_book(loaded), as_json=as_json)
 
 
 @cli.command(epilog="Example: python -m harness run documented --case 'prompt_tuning_guide' --cell peft0.13.0")

@@ -24,7 +24,7 @@ from harness.spec import PACKAGES, Cell, Matrix
 ROOT = Path(__file__).resolve().parents[1]
 MATRICES = ROOT / "matrices"
 
-_HEAD_KEYS = {"title", "python", "limit-seconds", "as-of", "cases", *PACKAGES}
+_HEAD_KEYS = {"title", "python", "limit-seconds", "latency", "as-of", "cases", *PACKAGES}
 _CELL_KEYS = {"why", "python", "as-of", "cases", "state", *PACKAGES}
 _SECTIONS = {"matrix", "cell", "axes", "exclude"}
 _DEFAULT_PYTHON = "3.11"
@@ -84,6 +84,9 @@ class _Reader:
         limit = head.get("limit-seconds", 60)
         if isinstance(limit, bool) or not isinstance(limit, int | float) or limit <= 0:
             self.complain("matrix", 0, "limit-seconds", f"limit-seconds must be a positive number, not {limit!r}")
+        timed = head.get("latency", True)
+        if not isinstance(timed, bool):
+            self.complain("matrix", 0, "latency", f"latency must be true or false, not {timed!r}")
         listed = self.data.get("cell", [])
         if not isinstance(listed, list):
             self.problems.append((self.lines.get(("cell", 0, "")), "write [[cell]], with two brackets"))
@@ -106,6 +109,7 @@ class _Reader:
             title=str(head.get("title", self.path.stem)),
             cells=tuple(cells),
             limit_s=float(limit),
+            timed=timed,
             excluded=tuple(excluded),
         )
 

@@ -43,9 +43,10 @@ class WorkItem:
 class Measurement:
     """Measures bases, each with a worker of its own; may be interrupted from another thread."""
 
-    def __init__(self, run: Run, progress: Progress, *, limit_s: float, device: str) -> None:
+    def __init__(self, run: Run, progress: Progress, *, limit_s: float, timed: bool, device: str) -> None:
         """``limit_s`` bounds one variant, in seconds."""
-        self._run, self._progress, self._limit_s, self._device = run, progress, limit_s, device
+        self._run, self._progress = run, progress
+        self._options = {"limit_s": limit_s, "timed": timed, "device": device}
         self._workers: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self._stopped = False
@@ -92,8 +93,7 @@ class Measurement:
             "root": str(ROOT),
             "behind": [str(path) for path in base.behind],
             "output": str(output),
-            "limit_s": self._limit_s,
-            "device": self._device,
+            **self._options,
             "header": self.header(),
             "cells": [self._entry(item, environment, scratch) for item, environment in ready],
         }

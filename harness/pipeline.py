@@ -7,18 +7,18 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
 from harness.interface import CellState
+from harness.locks import lock_book
 from harness.measure import Measurement, WorkItem, free_memory_jobs
 from harness.plan import Selection, plan_run
 from harness.progress import Progress
 from harness.records import KNOWN, append_records, key_of, machine_facts, read_run
-from harness.resolve import Lock, Unsatisfiable, known_lock, resolve
+from harness.resolve import Lock, Unsatisfiable, resolve
 from harness.runs import Run, reports_folder
 from harness.store import Store
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from harness.catalogue import Case
+    from harness.locks import LockBook
     from harness.plan import PlannedCell
     from harness.records import Record
     from harness.spec import Cell, Matrix
@@ -45,12 +45,12 @@ def run_matrix(
     """
     planned = plan_run(matrix, cases, selection)
     run.add_plan({"matrix": matrix.name, "title": matrix.title, "device": selection.device, "run": run.id}, planned)
-    locks = resolve_all([one.cell for one in planned], lock_folder(matrix), relock=relock)
+    locks = resolve_all([one.cell for one in planned], lock_book(matrix), relock=relock)
     store = Store(reports_folder() / "store.sqlite")
     items, reused = divide(planned, locks, matrix, run, None if fresh else store)
     progress = Progress(sum(len(item.variants) for item in items), reused=reused)
     progress.start()
-    measurement = Measurement(run, progress, limit_s=matrix.limit_s, device=selection.device)
+    measurement = Measurement(run, progress, limit_s=matrix.limit_s, timed=matrix.timed, device=selection.device)
     for cell, answer in zip((one.cell for one in planned), locks, strict=True):
         if isinstance(answer, Unsatisfiable):
             progress.step(cell.id, "unsatisfiable")
@@ -68,24 +68,37 @@ def unmeasured_bases(matrix: Matrix, cases: tuple[Case, ...]) -> tuple[str, ...]
     """
     path = reports_folder() / "store.sqlite"
     store = Store(path) if path.is_file() else None
+    book = lock_book(matrix)
     left = []
     for one in plan_run(matrix, cases, Selection()):
-        lock = known_lock(one.cell, lock_folder(matrix))
-        keys = {describe["key"] for describe in _describe(one, lock)} if lock else set()
+        lock = book.get(one.cell)
+        keys = {describe["key"] for describe in _describe(one, lock, timed=matrix.timed)} if lock else set()
         if lock is None or store is None or keys - store.find(keys).keys():
             left.append(one.cell.base_id)
     return tuple(dict.fromkeys(left))
 
 
-def lock_folder(matrix: Matrix) -> Path:
-    """Give the folder of a matrix's locks: ``locks/NAME`` beside its file."""
-    return matrix.path.resolve().parent / "locks" / matrix.name
+def resolve_all(cells: list[Cell], book: LockBook, *, relock: bool) -> list[Lock | Unsatisfiable]:
+    """Give the lock of each cell: kept ones at once, the others resolved side by side and kept."""
+    missing = [cell for cell in cells if relock or book.get(cell) is None]
+    progress = Progress(len(missing), unit="cells to resolve")
+    if missing:
+        progress.start()
 
+    def ask(cell: Cell) -> Lock | Unsatisfiable:
+        answer = resolve(cell)
+        progress.advance()
+        progress.step(cell.id, "resolved" if isinstance(answer, Lock) else "unsatisfiable")
+        return answer
 
-def resolve_all(cells: list[Cell], locks: Path, *, relock: bool) -> list[Lock | Unsatisfiable]:
-    """Resolve cells side by side; known locks cost nothing."""
     with ThreadPoolExecutor(_RESOLVERS) as pool:
-        return list(pool.map(lambda cell: resolve(cell, locks, again=relock), cells))
+        answers = dict(zip(missing, pool.map(ask, missing), strict=True))
+    book.keep({cell: answer for cell, answer in answers.items() if isinstance(answer, Lock)})
+    return [answers.get(cell) or book.get(cell) or _lost(cell) for cell in cells]
+
+
+def _lost(cell: Cell) -> Unsatisfiable:
+    return Unsatisfiable(words=f"the lock of {cell.id} disappeared while it was read; run again")
 
 
 def divide(
@@ -103,7 +116,7 @@ def divide(
     for one, lock in zip(planned, locks, strict=True):
         if isinstance(lock, Unsatisfiable):
             continue
-        wanted = {describe["key"]: describe for describe in _describe(one, lock)}
+        wanted = {describe["key"]: describe for describe in _describe(one, lock, timed=matrix.timed)}
         missing = wanted.keys() - here
         found = store.find(missing) if store else {}
         copied += found.values()
@@ -136,11 +149,13 @@ def _measure(measurement: Measurement, groups: list[list[WorkItem]], jobs: int) 
             raise
 
 
-def _describe(one: PlannedCell, lock: Lock) -> list[dict[str, Any]]:
+def _describe(one: PlannedCell, lock: Lock, *, timed: bool) -> list[dict[str, Any]]:
     machine = machine_facts()
     return [
         {
-            "key": key_of(lock=lock.digest, python=one.cell.python, case=case, variant=variant, machine=machine),
+            "key": key_of(
+                lock=lock.digest, python=one.cell.python, case=case, variant=variant, machine=machine, timed=timed
+            ),
             "case": case.name,
             "document": case.document,
             "variant": variant,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.catalogue import select_variants
 from harness.errors import UsageError
+from harness.interface import selects
 from harness.records import gpus
 
 if TYPE_CHECKING:
@@ -38,17 +39,17 @@ class PlannedCell:
 def plan_run(matrix: Matrix, cases: tuple[Case, ...], selection: Selection) -> tuple[PlannedCell, ...]:
     """Choose cells and variants. Raises :class:`UsageError` when a selection matches nothing."""
     chosen = select_variants(cases, selection.case)
-    known = {case.name for case in cases}
+    everything = select_variants(cases, None)
     planned = []
     for cell in _select_cells(matrix, selection):
-        for pattern in cell.cases:
-            if not fnmatch.filter(known, pattern):
-                message = f"{matrix.path.name}: cell {cell.id} asks for case {pattern!r}, which is not in cases/"
+        for word in cell.cases:
+            if not any(selects(word, case.name, variant) for case, variant in everything):
+                message = f"{matrix.path.name}: cell {cell.id} asks for {word!r}, which no case in cases/ has"
                 raise UsageError(message)
         variants = tuple(
             (case, {**variant, "device": selection.device, "dtype": "float32"})
             for case, variant in chosen
-            if any(fnmatch.fnmatch(case.name, pattern) for pattern in cell.cases)
+            if any(selects(word, case.name, variant) for word in cell.cases)
         )
         planned.append(PlannedCell(cell=cell, variants=variants))
     return tuple(planned)

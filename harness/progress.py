@@ -11,8 +11,11 @@ from typing import TextIO
 class Progress:
     """Count variants to measure; print steps with what is done, elapsed and estimated."""
 
-    def __init__(self, total: int, *, reused: int = 0, stream: TextIO | None = None) -> None:
-        """``total`` variants are to be measured, beside ``reused`` that need no measuring."""
+    def __init__(
+        self, total: int, *, reused: int = 0, unit: str = "variants to measure", stream: TextIO | None = None
+    ) -> None:
+        """``total`` things are to be done, beside ``reused`` that are known already."""
+        self._unit = unit
         self._total, self._reused, self._done = total, reused, 0
         self._stream = stream or sys.stderr
         self._begin = time.monotonic()
@@ -21,7 +24,7 @@ class Progress:
     def start(self) -> None:
         """Say what is to come."""
         kept = f", {self._reused} known from earlier runs" if self._reused else ""
-        self._print(f"{self._total} variants to measure{kept}")
+        self._print(f"{self._total} {self._unit}{kept}")
 
     def advance(self) -> None:
         """Count one variant; a step prints the count."""

@@ -69,7 +69,9 @@ def mend(path: Path) -> None:
             file.truncate(len(whole))
 
 
-def key_of(*, lock: str, python: str, case: Case, variant: Mapping[str, str], machine: Mapping[str, Any]) -> str:
+def key_of(
+    *, lock: str, python: str, case: Case, variant: Mapping[str, str], machine: Mapping[str, Any], timed: bool = True
+) -> str:
     """Name a measurement by all that can change it: versions, code, variant and machine."""
     about = {
         "lock": lock,
@@ -77,6 +79,7 @@ def key_of(*, lock: str, python: str, case: Case, variant: Mapping[str, str], ma
         "case": case.digest,
         "harness": incell_digest(),
         "variant": dict(variant),
+        **({} if timed else {"timed": False}),
         "machine": [machine["cpu"], machine["platform"], machine["gpu"], os.environ.get("UV_TORCH_BACKEND", "")],
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]

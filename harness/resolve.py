@@ -1,4 +1,4 @@
-"""Resolve a cell into a lock with ``uv pip compile``, and keep it.
+"""Resolve a cell into a lock with ``uv pip compile``.
 
 A lock is a list of exact pins and the identity of the cell. The local label of a torch build
 (``2.13.0+cpu``) and the CUDA packages that other builds need are left out: they differ from
@@ -8,7 +8,6 @@ index to index, and the machine of a record says which build it was.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 import subprocess
@@ -81,49 +80,18 @@ def requirements(cell: Cell) -> tuple[str, ...]:
     return (*pinned, *(name for name in COMPANIONS if name not in cell.pins))
 
 
-def resolve(cell: Cell, locks: Path, *, again: bool = False) -> Lock | Unsatisfiable:
-    """Give the lock of a cell, from the folder ``locks`` when it is there and still fits.
-
-    A new lock is written to ``locks``. Raises :class:`EnvironmentFailure` when the resolver could not be
-    asked (no uv, no index): that says nothing about the cell.
-    """
-    if not again and (known := known_lock(cell, locks)):
-        return known
-    answer = _ask_uv(cell)
-    if isinstance(answer, Lock):
-        locks.mkdir(parents=True, exist_ok=True)
-        path = locks / f"{cell.id}.txt"
-        partial = path.with_name(f"{path.name}.{os.getpid()}")
-        partial.write_text("\n".join([_question(cell), *answer.pins, ""]), encoding="utf-8")
-        partial.replace(path)
-    return answer
-
-
-def known_lock(cell: Cell, locks: Path) -> Lock | None:
-    """Give the lock of a cell if it is in the folder and fits; never asks the resolver."""
-    path = locks / f"{cell.id}.txt"
-    if not path.is_file():
-        return None
-    text = path.read_text(encoding="utf-8")
-    return parse_lock(text) if text.partition("\n")[0] == _question(cell) else None
-
-
-def parse_lock(text: str) -> Lock:
-    """Read pins out of ``uv pip compile``'s output or a kept lock, as :class:`Lock` describes."""
-    pins = set()
-    for line in text.splitlines():
-        if (pin := _PIN.match(line)) and not _PLATFORM_PACKAGES.match(pin[1]):
-            name = re.sub(r"[-_.]+", "-", pin[1]).lower()
-            pins.add(f"{name}=={pin[2].partition('+')[0] if name == 'torch' else pin[2]}")
-    return Lock(pins=tuple(sorted(pins)))
-
-
-def _question(cell: Cell) -> str:
+def question(cell: Cell) -> str:
+    """Write what the resolver is asked for a cell, on one line."""
     dated = cell.as_of.isoformat() if cell.as_of else "today"
-    return f"# python {cell.python}, as of {dated}: {' '.join(requirements(cell))}"
+    return f"python {cell.python}, as of {dated}: {' '.join(requirements(cell))}"
 
 
-def _ask_uv(cell: Cell) -> Lock | Unsatisfiable:
+def resolve(cell: Cell) -> Lock | Unsatisfiable:
+    """Ask uv for the lock of a cell.
+
+    Raises :class:`EnvironmentFailure` when uv could not answer (no uv, no index): that says
+    nothing about the cell.
+    """
     with tempfile.TemporaryDirectory() as folder:
         wanted = Path(folder) / "requirements.in"
         wanted.write_text("\n".join(requirements(cell)), encoding="utf-8")
@@ -144,6 +112,16 @@ def _ask_uv(cell: Cell) -> Lock | Unsatisfiable:
         f"uv could not resolve {cell.id}: {words[-600:]}; check the package index (UV_DEFAULT_INDEX) and run again"
     )
     raise EnvironmentFailure(message)
+
+
+def parse_lock(text: str) -> Lock:
+    """Read pins out of ``uv pip compile``'s output or a kept lock, as :class:`Lock` describes."""
+    pins = set()
+    for line in text.splitlines():
+        if (pin := _PIN.match(line)) and not _PLATFORM_PACKAGES.match(pin[1]):
+            name = re.sub(r"[-_.]+", "-", pin[1]).lower()
+            pins.add(f"{name}=={pin[2].partition('+')[0] if name == 'torch' else pin[2]}")
+    return Lock(pins=tuple(sorted(pins)))
 
 
 def find_uv() -> str:

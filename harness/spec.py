@@ -33,7 +33,7 @@ LAYER_PACKAGES = ("torch",)
 brings its own dependencies (CUDA libraries), which the base's come before."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Cell:
     """One environment that a matrix asks for.
 
@@ -71,8 +71,8 @@ class Cell:
 class Matrix:
     """A named list of cells, with what holds for all of them.
 
-    ``limit_s`` is the time limit of one variant in seconds; ``excluded`` pairs a cell that an
-    axis product would give with the reason why it is left out.
+    ``limit_s`` is the time limit of one variant in seconds; latency is measured when ``timed``.
+    ``excluded`` pairs a cell that an axis product would give with the reason why it is left out.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Matrix:
     title: str
     cells: tuple[Cell, ...]
     limit_s: float = 60.0
+    timed: bool = True
     excluded: tuple[tuple[Cell, str], ...] = field(default=())
 
     @property

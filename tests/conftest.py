@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.environment import Environment, build
 from harness.resolve import Lock, resolve
 from harness.spec import Cell
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 OLD_CELL = Cell(python="3.11", pins={"peft": "0.13.0", "transformers": "4.45.1", "torch": "2.13.0"})
 
@@ -25,9 +21,8 @@ def _no_caller() -> None:
 
 
 @pytest.fixture(scope="session")
-def old_environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def old_environment() -> Environment:
     """Build (or find) the environment of a real old release."""
-    folder: Path = tmp_path_factory.mktemp("locks")
-    lock = resolve(OLD_CELL, folder)
+    lock = resolve(OLD_CELL)
     assert isinstance(lock, Lock)
     return build(lock, OLD_CELL.python)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.resolve import Lock, known_lock, parse_lock, requirements
+from harness.locks import LockBook
+from harness.resolve import parse_lock
 from harness.spec import Cell
 
 if TYPE_CHECKING:
@@ -45,11 +46,15 @@ def test_the_order_of_lines_does_not_matter(lines: list[str]) -> None:
 
 
 def test_a_kept_lock_serves_its_own_question_only(tmp_path: Path) -> None:
-    """When a cell's pins change, a lock of the same name is stale."""
+    """What was kept comes back whole; when a cell's date changes, its lock is stale."""
     cell = Cell(python="3.11", pins={"peft": "0.13.2", "torch": "2.13.0"})
-    question = f"# python 3.11, as of today: {' '.join(requirements(cell))}"
-    path = tmp_path / f"{cell.id}.txt"
-    path.write_text(f"{question}\npeft==0.13.2\n", encoding="utf-8")
-    assert known_lock(cell, tmp_path) == Lock(pins=("peft==0.13.2",))
-    path.write_text(f"{question} more\npeft==0.13.2\n", encoding="utf-8")
-    assert known_lock(cell, tmp_path) is None
+    other = Cell(python="3.11", pins={"peft": "0.13.1", "torch": "2.13.0"})
+    path = tmp_path / "locks" / "m.json"
+    LockBook(path).keep({cell: parse_lock(COMPILED)})
+    LockBook(path).keep({other: parse_lock(COMPILED.replace("0.13.2", "0.13.1"))})
+    book = LockBook(path)
+    assert book.get(cell) == parse_lock(COMPILED)
+    assert book.get(other) == parse_lock(COMPILED.replace("0.13.2", "0.13.1"))
+    assert path.read_text(encoding="utf-8").count("numpy") == 1, "a base is written once"
+    path.write_text(path.read_text(encoding="utf-8").replace("as of today", "as of yesterday"), encoding="utf-8")
+    assert LockBook(path).get(cell) is None

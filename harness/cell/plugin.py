@@ -38,11 +38,14 @@ class CasePlugin:
         asked: list[dict[str, Any]] | None = None,
         started: Callable[[int], None] | None = None,
         finished: Report | None = None,
+        *,
+        timed: bool = True,
     ) -> None:
         """``asked`` lists ``{"index", "case", "variant"}``; the callables observe."""
         self._asked = asked
         self._started = started
         self._finished = finished
+        self._timed = timed
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Give ``check`` one call for each variant."""
@@ -60,7 +63,7 @@ class CasePlugin:
     def trial(self, request: pytest.FixtureRequest, tmp_path: Path) -> Trial:
         """Make the trial for this call's variant."""
         _, variant = request.param
-        return Trial(variant=dict(variant), scratch=tmp_path)
+        return Trial(variant=dict(variant), scratch=tmp_path, timed=self._timed)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:

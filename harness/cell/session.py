@@ -27,12 +27,13 @@ MEASURED_PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "
 class JobPlugin(CasePlugin):
     """The case plugin that also tells of a case file that could not be imported."""
 
-    def __init__(self, variants: list[dict[str, Any]], tell: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, variants: list[dict[str, Any]], tell: Callable[[dict[str, Any]], None], *, timed: bool) -> None:
         """``tell`` takes the events that the worker understands."""
         super().__init__(
             variants,
             started=lambda index: tell({"started": index}),
             finished=lambda index, result: tell({"finished": index, "result": result}),
+            timed=timed,
         )
         self._tell = tell
 
@@ -76,7 +77,7 @@ def run_variants(
         if quiet:
             redirections.enter_context(contextlib.redirect_stdout(io.StringIO()))
             redirections.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        pytest.main(arguments, plugins=[JobPlugin(variants, tell)])
+        pytest.main(arguments, plugins=[JobPlugin(variants, tell, timed=job.get("timed", True))])
 
 
 def verify_imports(planned: dict[str, str]) -> dict[str, str]:

@@ -19,11 +19,13 @@ class Trial:
     """A variant being measured.
 
     ``variant`` maps each axis to its value. ``evidence``, ``counters`` and ``latency`` go into
-    the record as they stand when the check ends, however it ends: write early.
+    the record as they stand when the check ends, however it ends: write early. A check measures
+    latency only when it is ``timed``: a large grid does without.
     """
 
     variant: dict[str, str]
     scratch: Path
+    timed: bool = True
     evidence: dict[str, Any] = field(default_factory=dict)
     counters: dict[str, Any] = field(default_factory=dict)
     latency: dict[str, Any] = field(default_factory=dict)

@@ -10,11 +10,9 @@ from rich.table import Table
 
 from harness.environment import base_folder, is_complete, overlay_folder
 from harness.report.terminal import console
-from harness.resolve import known_lock
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from harness.locks import LockBook
     from harness.plan import PlannedCell
     from harness.resolve import Lock
     from harness.spec import Matrix
@@ -36,9 +34,9 @@ def print_matrices(matrices: list[Matrix]) -> None:
     click.echo("\nplan one with: python -m harness plan NAME")
 
 
-def print_plan(matrix: Matrix, planned: tuple[PlannedCell, ...], locks: Path, *, as_json: bool) -> None:
+def print_plan(matrix: Matrix, planned: tuple[PlannedCell, ...], book: LockBook, *, as_json: bool) -> None:
     """Print the planned cells as a table, or as JSON for other programs."""
-    rows = [_row(one, known_lock(one.cell, locks)) for one in planned]
+    rows = [_row(one, book.get(one.cell)) for one in planned]
     missing = {row["base_folder"] or row["id"] for row in rows if not row["base_cached"]}
     variants = sum(row["variants"] for row in rows)
     cost = {
