@@ -21,6 +21,7 @@ from harness.errors import HarnessError  # noqa: E402
 from harness.index import pip_settings, translate  # noqa: E402
 from harness.matrix import load_matrix  # noqa: E402
 from harness.pipeline import unmeasured_bases  # noqa: E402
+from harness.runs import reports_folder  # noqa: E402
 
 nox.needs_version = ">=2026.8.10"
 nox.options.sessions = ["matrix"]
@@ -39,7 +40,7 @@ except HarnessError as refusal:
     sys.exit(int(refusal.exit_status))
 
 # Sessions that run side by side are processes of their own; the name of the run is theirs in common.
-RUN_IS_NAMED = "PROMPT_BENCH_RUN" in os.environ
+os.environ.setdefault("PROMPT_BENCH_RUN_NAMED", "yes" if "PROMPT_BENCH_RUN" in os.environ else "")
 RUN = os.environ.setdefault("PROMPT_BENCH_RUN", f"{MATRIX.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
 
 if os.environ.setdefault("PROMPT_BENCH_INDEX", "") != "carried":
@@ -80,7 +81,7 @@ def matrix(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["harness"], default=False)
 def merge(session: nox.Session) -> None:
     """Join the runs named shard-* into one and draw the report (the nightly's last steps)."""
-    shards = sorted(path.name for path in (ROOT / "reports" / "runs").glob("shard-*"))
+    shards = sorted(path.name for path in (reports_folder() / "runs").glob("shard-*"))
     if not shards:
         session.error("no reports/runs/shard-*; measure with PROMPT_BENCH_RUN=shard-1 nox -s 'base(...)'")
     harness(session, "merge", *shards, "--run-id", RUN, "--matrix", MATRIX_NAME)
@@ -90,7 +91,7 @@ def merge(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["harness"], default=False)
 def gate(session: nox.Session) -> None:
     """Judge a run (the newest one without PROMPT_BENCH_RUN): fails when a verdict needs a person."""
-    harness(session, "gate", *(session.posargs or ([RUN] if RUN_IS_NAMED else [])))
+    harness(session, "gate", *(session.posargs or ([RUN] if os.environ["PROMPT_BENCH_RUN_NAMED"] else [])))
 
 
 @nox.session(allow_parallel=True)

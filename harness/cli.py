@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,14 @@ def run(matrix: str, case: str | None, device: str, quiet: bool, **options: Any)
     What earlier runs know is not measured again. The exit status is 0 when measuring itself
     went well, whatever it found: `gate` judges.
     """
+    # nox and CI end sessions with SIGTERM; what was measured is kept as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if options["resume"] and options["run_id"]:
+        message = "give --resume or --run-id; under nox: PROMPT_BENCH_RUN=RUN nox -s matrix"
+        raise click.UsageError(message)
+    if options["shard"] and options["bases"]:
+        message = "--shard takes every N-th base, --base names one; give one of them"
+        raise click.UsageError(message)
     loaded, cases = load_matrix(matrix), load_cases()
     resume, run_id = options.pop("resume"), options.pop("run_id")
     flags = {name: options.pop(name) for name in ("fresh", "relock", "jobs")}
@@ -169,7 +178,7 @@ def merge(run_ids: tuple[str, ...], run_id: str, matrix: str | None) -> None:
     this = merge_runs([find_run(one) for one in run_ids], Run(id=run_id))
     if matrix is not None:
         selection = Selection(device=this.plan()["device"])
-        this.add_plan({}, plan_run(load_matrix(matrix), load_cases(), selection))
+        this.add_plan(this.plan(), plan_run(load_matrix(matrix), load_cases(), selection))
     click.echo(f"run {this.id}: {len(this.plan()['cells'])} cells from {len(run_ids)} runs")
 
 

@@ -177,7 +177,9 @@ class _Reader:
         for values in itertools.product(*axes.values()):
             pins = {**{name: head[name] for name in PACKAGES if name in head}, **dict(zip(axes, values, strict=True))}
             cell = self.finish(("axes", 0), head, {name: pins[name] for name in PACKAGES if name in pins})
-            reason = next((why for why, rule in rules if all(Version(pins[n]) in s for n, s in rule.items())), None)
+            reason = next(
+                (why for why, rule in rules if all(n in pins and Version(pins[n]) in s for n, s in rule.items())), None
+            )
             if cell is not None and reason is not None:
                 excluded.append((cell, reason))
             else:

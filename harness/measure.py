@@ -8,12 +8,14 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.environment import Environment, InstallFailed, build
+from harness.errors import EnvironmentFailure
 from harness.index import clean_environment
 from harness.interface import SCHEMA, CellState
 from harness.matrix import ROOT
@@ -49,12 +51,18 @@ class Measurement:
         self._options = {"limit_s": limit_s, "timed": timed, "device": device}
         self._workers: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
-        self._stopped = False
+        self._stopped = threading.Event()
+        self._failures: list[str] = []
+
+    def raise_failures(self) -> None:
+        """Raise :class:`EnvironmentFailure` when a worker itself failed: that is no result."""
+        if self._failures:
+            raise EnvironmentFailure("\n".join(self._failures))
 
     def stop(self) -> None:
         """End every worker; what they have written stays."""
         with self._lock:
-            self._stopped = True
+            self._stopped.set()
             for worker in self._workers:
                 worker.send_signal(signal.SIGKILL)
 
@@ -62,21 +70,29 @@ class Measurement:
         """Build the environments of cells that share a base, and measure them in one worker."""
         ready: list[tuple[WorkItem, Environment]] = []
         for item in items:
-            if self._stopped:
+            if self._stopped.is_set():
                 return
             self._progress.step(item.cell.id, "preparing the environment")
             try:
                 ready.append((item, build(item.lock, item.cell.python)))
             except InstallFailed as error:
+                if self._stopped.is_set():
+                    return
                 self._progress.step(item.cell.id, f"install failed: {str(error)[-200:]}")
                 self.write_state(item.cell, item.matrix, CellState.INSTALL_FAILED, str(error), item.lock)
-        if ready and not self._stopped:
+        if ready and not self._stopped.is_set():
             with tempfile.TemporaryDirectory(prefix="prompt-bench-") as scratch:
                 self._work(ready, Path(scratch))
 
     def write_state(self, cell: Cell, matrix: str, state: CellState, words: str, lock: Lock | None = None) -> None:
         """Write the record of a cell that never became ready."""
-        record = {**self.header(), "cell": {**cell_facts(cell, matrix, lock), "state": str(state)}, "message": words}
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        record = {
+            **self.header(),
+            "time": now,
+            "cell": {**cell_facts(cell, matrix, lock), "state": str(state)},
+            "message": words,
+        }
         append_records(self._run.folder / "records" / f"{cell.id}.state.jsonl", [record])
 
     def header(self) -> dict[str, Any]:
@@ -104,7 +120,7 @@ class Measurement:
         with log.open("a", encoding="utf-8") as errors:
             command = [str(base.python), "-P", str(WORKER), str(job_path)]
             with self._lock:
-                if self._stopped:
+                if self._stopped.is_set():
                     return
                 worker = subprocess.Popen(  # noqa: S603 - the interpreter of an environment we built
                     command,
@@ -117,9 +133,10 @@ class Measurement:
                 )
                 self._workers.add(worker)
             self._listen(worker)
-        if worker.returncode != 0 and not self._stopped:
+        if worker.returncode != 0 and not self._stopped.is_set():
             tail = log.read_text(encoding="utf-8", errors="replace")[-600:]
-            self._progress.step(first.base_id, f"the worker ended with {worker.returncode}: {tail}")
+            self._progress.step(first.base_id, f"the worker ended with {worker.returncode}")
+            self._failures.append(f"the worker of {first.base_id} ended with {worker.returncode}: {tail}")
 
     def _listen(self, worker: subprocess.Popen[str]) -> None:
         tally: Counter[str] = Counter()

@@ -28,6 +28,11 @@ def merge_runs(runs: list[Run], target: Run) -> Run:
         for cell in plan["cells"]:
             before = cells.get(cell["id"], {}).get("asked", [])
             cells[cell["id"]] = {**cell, "asked": before + [one for one in cell["asked"] if one not in before]}
+    if target.id in {run.id for run in runs}:
+        message = f"run {target.id} is one of those to join; give the joined run another name with --run-id"
+        raise UsageError(message)
+    # What an earlier merge of that name left must not stand in for a shard that failed this time.
+    shutil.rmtree(target.folder, ignore_errors=True)
     for run in runs:
         for part in ("records", "logs", "benchmarks"):
             for path in sorted((run.folder / part).glob("*")):

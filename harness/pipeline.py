@@ -13,7 +13,7 @@ from harness.plan import Selection, plan_run
 from harness.progress import Progress
 from harness.records import KNOWN, append_records, key_of, machine_facts, read_run
 from harness.resolve import Lock, Unsatisfiable, resolve
-from harness.runs import Run, reports_folder
+from harness.runs import Run, reports_folder, unfinished_runs
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -44,9 +44,11 @@ def run_matrix(
     stays, and running with the same ``run`` goes on from there.
     """
     planned = plan_run(matrix, cases, selection)
+    store = Store(reports_folder() / "store.sqlite")
+    for unfinished in unfinished_runs():
+        store.add(record for record in read_run(unfinished.folder) if "key" in record)
     run.add_plan({"matrix": matrix.name, "title": matrix.title, "device": selection.device, "run": run.id}, planned)
     locks = resolve_all([one.cell for one in planned], lock_book(matrix), relock=relock)
-    store = Store(reports_folder() / "store.sqlite")
     items, reused = divide(planned, locks, matrix, run, None if fresh else store)
     progress = Progress(sum(len(item.variants) for item in items), reused=reused)
     progress.start()
@@ -55,10 +57,13 @@ def run_matrix(
         if isinstance(answer, Unsatisfiable):
             progress.step(cell.id, "unsatisfiable")
             measurement.write_state(cell, matrix.name, CellState.UNSATISFIABLE, answer.words)
+    run.mark_unfinished()
     try:
         _measure(measurement, group_by_base(items), jobs or free_memory_jobs())
     finally:
         store.add(record for record in read_run(run.folder) if "key" in record)
+        run.mark_finished()
+    measurement.raise_failures()
 
 
 def unmeasured_bases(matrix: Matrix, cases: tuple[Case, ...]) -> tuple[str, ...]:
@@ -109,7 +114,7 @@ def divide(
     Known are the records of this very run (it is being resumed) and those in ``store``; the
     latter are copied into the run. Returns the work and the number of known variants.
     """
-    here = {record["key"] for record in read_run(run.folder) if record.get("outcome") in KNOWN}
+    here = {(one["cell"]["id"], one["key"]) for one in read_run(run.folder) if one.get("outcome") in KNOWN}
     items: list[WorkItem] = []
     copied: list[Record] = []
     known = 0
@@ -117,9 +122,9 @@ def divide(
         if isinstance(lock, Unsatisfiable):
             continue
         wanted = {describe["key"]: describe for describe in _describe(one, lock, timed=matrix.timed)}
-        missing = wanted.keys() - here
+        missing = {key for key in wanted if (one.cell.id, key) not in here}
         found = store.find(missing) if store else {}
-        copied += found.values()
+        copied += [_in_cell(record, one.cell.id, matrix.name) for record in found.values()]
         known += len(wanted) - len(missing) + len(found)
         work = tuple(describe for key, describe in wanted.items() if key in missing - found.keys())
         if work:
@@ -127,6 +132,11 @@ def divide(
     if copied:
         append_records(run.folder / "records" / f"known.{_part(planned)}.jsonl", copied)
     return items, known
+
+
+def _in_cell(record: Record, cell: str, matrix: str) -> Record:
+    """Let a record stand for a cell with the same lock under another name."""
+    return {**record, "cell": {**record["cell"], "id": cell, "matrix": matrix}}
 
 
 def group_by_base(items: list[WorkItem]) -> list[list[WorkItem]]:

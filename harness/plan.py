@@ -52,6 +52,10 @@ def plan_run(matrix: Matrix, cases: tuple[Case, ...], selection: Selection) -> t
             if any(selects(word, case.name, variant) for word in cell.cases)
         )
         planned.append(PlannedCell(cell=cell, variants=variants))
+    # One base of several may well have nothing of what was asked for; a whole matrix may not.
+    if not any(one.variants for one in planned) and not selection.bases:
+        message = f"nothing in matrix {matrix.name} has what was asked for; see: python -m harness plan {matrix.name}"
+        raise UsageError(message)
     return tuple(planned)
 
 
@@ -60,7 +64,7 @@ def _select_cells(matrix: Matrix, selection: Selection) -> list[Cell]:
     for asked, attribute, what in ((selection.bases, "base_id", "base"), (selection.cells, "id", "cell")):
         if not asked:
             continue
-        names = [getattr(cell, attribute) for cell in cells]
+        names = [getattr(cell, attribute) for cell in matrix.cells]
         for pattern in asked:
             if not fnmatch.filter(names, f"{pattern}*"):
                 close = difflib.get_close_matches(pattern, names, n=1, cutoff=0.3)

@@ -28,7 +28,10 @@ MEASURED = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.NO_DEVICE}
 
 
 KNOWN = frozenset(Outcome) - {Outcome.NOT_RUN}
-"""Outcomes that need no measuring again on the same machine; a key names its devices."""
+"""Outcomes that a run which goes on does not measure again."""
+
+LASTING = KNOWN - {Outcome.TIMEOUT, Outcome.CRASHED, Outcome.OUT_OF_MEMORY}
+"""Outcomes that later runs reuse: the others may have been the machine's fault."""
 
 
 def read_records(path: Path) -> Iterator[Record]:
@@ -41,12 +44,22 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 def read_run(folder: Path) -> list[Record]:
-    """Read every record of a run's folder; where one key was written twice, the first counts."""
-    records: dict[str, Record] = {}
+    """Read a run's records: for each place (cell, case, variant), or cell state, the newest one."""
+    newest: dict[tuple[str, ...], Record] = {}
     for path in sorted((folder / "records").glob("*.jsonl")):
         for record in read_records(path):
-            records.setdefault(record.get("key") or f"state {record['cell']['id']}", record)
-    return list(records.values())
+            place = place_of(record)
+            if place not in newest or record["time"] >= newest[place]["time"]:
+                newest[place] = record
+    return list(newest.values())
+
+
+def place_of(record: Record) -> tuple[str, ...]:
+    """Name what a record is about: its cell, case and variant; a cell's state has the cell alone."""
+    if "key" not in record:
+        return (record["cell"]["id"],)
+    variant = (f"{axis}={value}" for axis, value in sorted(record["variant"].items()))
+    return (record["cell"]["id"], record["case"], *variant)
 
 
 def append_records(path: Path, records: Iterable[Record]) -> None:
@@ -93,6 +106,7 @@ def incell_digest() -> str:
         "harness/cell/*.py",
         "harness/interface.py",
         "cases/conftest.py",
+        "cases/pytest.ini",
         "cases/checkpoints/*.safetensors",
     ):
         for path in sorted(ROOT.glob(pattern)):

@@ -50,11 +50,23 @@ class Run:
         plan: dict[str, Any] = json.loads(self.plan_path.read_text(encoding="utf-8"))
         return plan
 
+    def mark_unfinished(self) -> None:
+        """Leave a mark until :meth:`mark_finished`: after a kill, the next run takes the records in."""
+        (self.folder / f"unfinished-{os.getpid()}").touch()
+
+    def mark_finished(self) -> None:
+        """Take away the mark of this process."""
+        (self.folder / f"unfinished-{os.getpid()}").unlink(missing_ok=True)
+
     def add_plan(self, head: dict[str, Any], cells: tuple[PlannedCell, ...]) -> None:
         """Write the plan, or add cells to it: sessions of one run each plan their part."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / "plan.lock"):
             known = self.plan() if self.plan_path.is_file() else {**head, "cells": []}
+            for name in ("matrix", "device"):
+                if known[name] != head[name]:
+                    message = f"run {self.id} has {name} {known[name]!r}, not {head[name]!r}; start a new run"
+                    raise UsageError(message)
             merged = {one["id"]: one for one in known["cells"]}
             for planned in cells:
                 asked = [{"case": case.name, "variant": variant} for case, variant in planned.variants]
@@ -79,6 +91,12 @@ class Run:
 def new_run(name: str) -> Run:
     """Name a new run after its matrix and this second."""
     return Run(id=f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
+
+
+def unfinished_runs() -> list[Run]:
+    """List the runs that a process was at when it was killed, or is at now."""
+    marks = (reports_folder() / "runs").glob("*/unfinished-*")
+    return [Run(id=name) for name in sorted({mark.parent.name for mark in marks})]
 
 
 def find_run(name: str | None) -> Run:

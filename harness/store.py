@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from harness.records import KNOWN, Record
+from harness.records import LASTING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,11 +38,11 @@ class Store:
         return sqlite3.connect(self._path, timeout=60, isolation_level=None)
 
     def add(self, records: Iterable[Record]) -> None:
-        """Keep records; one that was not run would hide a later measurement."""
+        """Keep lasting records; one that was not run, or timed out, would hide a later measurement."""
         rows = [
             (r["key"], r["run"], r["time"], r["cell"]["id"], r["case"], r["outcome"], json.dumps(r, ensure_ascii=False))
             for r in records
-            if r.get("outcome") in KNOWN
+            if r.get("outcome") in LASTING
         ]
         with closing(self._connect()) as connection:
             connection.execute("BEGIN IMMEDIATE")

@@ -123,9 +123,13 @@ def _cell(
     judged = []
     for asked in facts["asked"]:
         case = cases.get(asked["case"])
+        record = by_place.get((facts["id"], asked["case"], tuple(sorted(asked["variant"].items()))))
         if case is not None:
-            record = by_place.get((facts["id"], case.name, tuple(sorted(asked["variant"].items()))))
             judged.append(judge(case, record, facts["id"], asked["variant"]))
+        else:
+            # Nobody can say any more what was expected; what was asked for is not dropped.
+            about = {"cell": facts["id"], "case": asked["case"], "variant": asked["variant"]}
+            judged.append(Judged(**about, record=None, expectation=None, verdict=Verdict.UNKNOWN))
     state_record = states.get(facts["id"])
     measured = any(one.record for one in judged)
     state = state_record["cell"]["state"] if state_record and not measured else CellState.READY

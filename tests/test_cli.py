@@ -30,6 +30,9 @@ def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["run", "documented", "--device", "tpu"], "'tpu'"),
         (["run", "documented", "--shard", "5/4"], "is not I/N"),
         (["report", "nonsense"], "no run 'nonsense'"),
+        (["plan", "torch", "--case", "one_plus_one_round_trip"], "nothing in matrix torch"),
+        (["run", "documented", "--resume", "a", "--run-id", "b"], "--resume or --run-id"),
+        (["run", "documented", "--shard", "1/2", "--base", "torch"], "--shard takes every N-th base"),
         (["frobnicate"], "frobnicate"),
     ],
 )
@@ -58,9 +61,11 @@ def test_every_command_has_help_with_an_example(name: str | None) -> None:
     assert "Example: python -m harness" in done.stdout
 
 
-def test_planning_touches_nothing(tmp_path: Path) -> None:
-    """A plan lists cells and costs without a resolver, an index or a cache."""
+def test_planning_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan lists cells and costs without a resolver, an index, a cache or a run."""
+    monkeypatch.setenv("PROMPT_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path / "reports"))
     done = harness("plan", "documented", "--case", "generate_with_cache")
     assert done.returncode == 0
-    assert "bases to build" in done.stdout
+    assert "18 cells, 720 variants" in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -94,8 +94,8 @@ def test_a_matrix_is_measured_judged_and_never_measured_twice(place: Path) -> No
     report = command(place, "harness", "report", "second")
     assert "unsatisfiable" in report.stdout
     gate = command(place, "harness", "gate", "second")
-    assert gate.returncode in {0, 1}
-    assert f"(exit {gate.returncode})" in gate.stdout
+    assert gate.returncode == 0, gate.stdout
+    assert "all as expected (exit 0)" in gate.stdout
     benchmark = json.loads((place / "reports/runs/first/benchmarks").joinpath(one_benchmark(place)).read_text())
     assert benchmark["benchmarks"][0]["stats"]["data"]
 
@@ -133,7 +133,7 @@ def test_a_killed_run_resumes_where_it_was(place: Path) -> None:
     run.wait()
     time.sleep(1)
     before = [r for r in records_whole(folder) if "key" in r]
-    assert before
+    assert 0 < len(before) < 16, "the kill came in the middle"
     again = command(place, "harness", "run", str(place / "two.toml"), "--case", expression, "--resume", "killed")
     assert again.returncode == 0, again.stderr
     after = [r for r in records_whole(folder) if "key" in r]

@@ -162,3 +162,35 @@ def test_an_unknown_run_says_what_to_do() -> None:
     """A typing error ends in a line with the next command."""
     with pytest.raises(UsageError, match="python -m harness run documented"):
         find_run("nonsense")
+
+
+@pytest.mark.usefixtures("reports")
+def test_a_case_that_is_gone_is_not_dropped() -> None:
+    """What was asked of a case that no longer exists is unknown, and somebody has to look."""
+    run = make_run("r", ["a"], [record("a")])
+    summary = summarise(run, ())
+    assert (summary.outcomes(), summary.exit_status()) == ({"not-run": 1}, ExitStatus.NOTHING_MEASURED)
+
+
+@pytest.mark.usefixtures("reports")
+@pytest.mark.parametrize("order", [("old", "new"), ("new", "old")])
+def test_the_newest_record_of_a_place_counts(order: tuple[str, str]) -> None:
+    """After a case changed, a run that goes on holds two records for one place, in files of any order."""
+    run = make_run("r", ["a"], [])
+    both = {
+        "old": record("a", key="1", time="2026-01-01", outcome="wrong"),
+        "new": record("a", key="2", time="2026-01-02"),
+    }
+    for number, name in enumerate(order):
+        append_records(run.folder / "records" / f"{number}.jsonl", [both[name]])
+    assert summarise(run, CASES).exit_status() is ExitStatus.AS_EXPECTED
+
+
+@pytest.mark.usefixtures("reports")
+def test_merging_again_forgets_what_was_merged_before() -> None:
+    """A shard that failed this time must not show last time's result."""
+    merge_runs([make_run("s", ["a"], [record("a")])], Run(id="both"))
+    again = merge_runs([make_run("t", ["a"], [])], Run(id="both"))
+    assert summarise(again, CASES).exit_status() is ExitStatus.NOTHING_MEASURED
+    with pytest.raises(UsageError, match="is one of those to join"):
+        merge_runs([again], again)

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
 _BAD_USAGE, _NOTHING_MEASURED = 2, 3
@@ -25,7 +25,7 @@ _BAD_USAGE, _NOTHING_MEASURED = 2, 3
 def main() -> int:
     """Measure, print one line a variant, keep a run that ``report`` and ``gate`` understand.
 
-    Returns 0 when everything selected ran (whatever came out), 2 when the selection matches
+    Returns 0 when everything selected ran (whatever came out), 1 when some did not, 2 when the selection matches
     nothing or a package is missing, 3 when nothing could be measured.
     """
     sys.path.append(str(ROOT))
@@ -38,10 +38,10 @@ def main() -> int:
 
     quiet_environment()
     device = _device(options.device)
-    variants = _variants(options.case, device)
-    if not variants:
+    variants, unmatched = _variants(options.case, device)
+    if unmatched:
         names = ", ".join(sorted(path.stem for path in _case_files()))
-        print(f"the case expression {options.case!r} matches nothing; cases: {names}", file=sys.stderr)
+        print(f"the case expression {unmatched!r} matches nothing; cases: {names}", file=sys.stderr)
         return _BAD_USAGE
     return _measure(variants, device)
 
@@ -73,84 +73,105 @@ def _case_files() -> list[Path]:
     return [path for path in sorted((ROOT / "cases").glob("*.py")) if path.stem not in {"__init__", "conftest"}]
 
 
-def _variants(expression: str, device: str) -> list[dict[str, Any]]:
+def _variants(expression: str, device: str) -> tuple[list[dict[str, Any]], str]:
+    """List the variants that are selected, and the first word that selects none."""
     from harness.cell.plugin import variants_of
     from harness.interface import selects
 
     chosen: list[dict[str, Any]] = []
+    unmatched = dict.fromkeys(expression.split(","))
     for path in _case_files():
         module = importlib.import_module(f"cases.{path.stem}")
         for variant in variants_of(module, device):
-            if any(selects(word, path.stem, variant) for word in expression.split(",")):
-                chosen.append(
-                    {"index": len(chosen), "case": path.stem, "document": module.DOCUMENT, "variant": variant}
-                )
-    return chosen
+            words = [word for word in expression.split(",") if selects(word, path.stem, variant)]
+            for word in words:
+                unmatched.pop(word, None)
+            if words:
+                about = {"case": path.stem, "document": module.DOCUMENT, "variant": variant}
+                chosen.append({"index": len(chosen), **about})
+    return chosen, next(iter(unmatched), "")
 
 
 def _measure(variants: list[dict[str, Any]], device: str) -> int:
     from harness.cell.session import run_variants
-    from harness.interface import SCHEMA, CellState
 
     run = time.strftime("here-%Y%m%d-%H%M%S", time.gmtime())
     folder = Path(os.environ.get("PROMPT_BENCH_REPORTS", ROOT / "reports")) / "runs" / run
     for part in ("records", "benchmarks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    cell: dict[str, Any] = {
-        "id": "here",
-        "matrix": "here",
-        "lock": None,
-        "python": platform.python_version(),
-        "packages": {},
-    }
-    tally: Counter[str] = Counter()
-    # pytest captures file descriptor 1 while a check runs; this copy still reaches the screen.
-    screen = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    _write_plan(folder, variants, device)
     with (
         tempfile.TemporaryDirectory() as scratch,
-        (folder / "records" / "here.jsonl").open("w", encoding="utf-8") as output,
+        (folder / "records" / "here.jsonl").open("w", encoding="utf-8", errors="backslashreplace") as output,
+        # pytest captures file descriptor 1 while a check runs; this copy still reaches the screen.
+        os.fdopen(os.dup(1), "w", encoding="utf-8") as screen,
     ):
-        facts: dict[str, Any] = {"machine": {"cpu": platform.processor(), "cores": os.cpu_count(), "gpu": None}}
-
-        def take(event: dict[str, Any]) -> None:
-            match event:
-                case {"ready": dict(imported), "device": dict(gpu)}:
-                    cell["packages"] = imported
-                    facts["machine"] |= gpu
-                    print(" ".join(f"{name} {version}" for name, version in imported.items()), file=screen, flush=True)
-                case {"refused": str(words)}:
-                    print(f"import failed: {words}", file=sys.stderr)
-                case {"finished": int(index), "result": dict(result)}:
-                    keep(index, result)
-                case {"collect": str(case), "result": dict(result)}:
-                    for one in variants:
-                        if one["case"] == case:
-                            keep(one["index"], result)
-
-        def keep(index: int, result: dict[str, Any]) -> None:
-            one = variants[index]
-            tally[result["outcome"]] += 1
-            name = "-".join(one["variant"].values())
-            words = result.get("message") or ""
-            print(f"{result['outcome']:<12} {one['case']}[{name}] {words[:160]}", file=screen, flush=True)
-            about = {"schema": SCHEMA, "run": run, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-            empty = {"signature": None, "message": None, "evidence": {}, "counters": {}, "latency": {}}
-            named = {"key": f"{run}-{index}", **{key: one[key] for key in ("case", "document", "variant")}}
-            record = {**about, **facts, "cell": cell, **named, **empty, **result}
-            output.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
-            output.flush()
-
-        entry = {"cell": cell, "scratch": f"{scratch}/cases", "benchmarks": str(folder / "benchmarks" / "here.json")}
-        run_variants({"root": str(ROOT), "device": device}, entry, variants, take, quiet=True)
-    screen.close()
-    asked = [{"case": one["case"], "variant": one["variant"]} for one in variants]
-    planned = {"id": "here", "base": "here", "python": cell["python"], "pins": cell["packages"], "as_of": None}
-    planned |= {"why": "the environment that was active", "state": str(CellState.READY), "asked": asked}
-    plan = {"matrix": "here", "title": "The active environment", "device": device, "run": run, "cells": [planned]}
-    (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+        observer = Observer(run, variants, output, screen)
+        benchmarks = str(folder / "benchmarks" / "here.json")
+        entry = {"cell": observer.cell, "scratch": f"{scratch}/cases", "benchmarks": benchmarks}
+        run_variants({"root": str(ROOT), "device": device}, entry, variants, observer.take, quiet=True)
+    tally = observer.tally
     print(", ".join(f"{count} {outcome}" for outcome, count in tally.most_common()) or "nothing was measured")
     print(f"judge it with: python -m harness report {run}")
-    return 0 if tally and set(tally) != {"no-device"} else _NOTHING_MEASURED
+    if not tally or set(tally) == {"no-device"}:
+        return _NOTHING_MEASURED
+    missing = len(variants) - sum(tally.values())
+    if missing:
+        print(f"{missing} of {len(variants)} variants did not run", file=sys.stderr)
+    return 1 if missing else 0
+
+
+def _write_plan(folder: Path, variants: list[dict[str, Any]], device: str) -> None:
+    """Write what is asked for, before anything runs: a crash then leaves a run that can be judged."""
+    asked = [{"case": one["case"], "variant": one["variant"]} for one in variants]
+    cell = {"id": "here", "base": "here", "python": platform.python_version(), "pins": {}, "as_of": None}
+    cell |= {"why": "the environment that was active", "state": "ready", "asked": asked}
+    plan = {"matrix": "here", "title": "The active environment", "device": device, "run": folder.name, "cells": [cell]}
+    (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
+
+
+class Observer:
+    """Turns what the session tells into records and lines on the screen."""
+
+    def __init__(self, run: str, variants: list[dict[str, Any]], output: IO[str], screen: IO[str]) -> None:
+        """``output`` takes JSON lines, ``screen`` a line for each variant."""
+        self.tally: Counter[str] = Counter()
+        facts = {"matrix": "here", "lock": None, "python": platform.python_version()}
+        self.cell: dict[str, Any] = {"id": "here", **facts, "packages": {}}
+        self._machine: dict[str, Any] = {"cpu": platform.processor(), "cores": os.cpu_count(), "gpu": None}
+        self._run, self._variants, self._output, self._screen = run, variants, output, screen
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Take one event, as the worker would."""
+        match event:
+            case {"ready": dict(imported), "device": dict(gpu)}:
+                self.cell["packages"] = imported
+                self._machine |= gpu
+                self._say(" ".join(f"{name} {version}" for name, version in imported.items()))
+            case {"refused": str(words)}:
+                self._say(f"import failed: {words}")
+            case {"finished": int(index), "result": dict(result)}:
+                self._keep(self._variants[index], result)
+            case {"collect": str(case), "result": dict(result)}:
+                for one in self._variants:
+                    if one["case"] == case:
+                        self._keep(one, result)
+
+    def _keep(self, one: dict[str, Any], result: dict[str, Any]) -> None:
+        from harness.interface import SCHEMA
+
+        self.tally[result["outcome"]] += 1
+        name = "-".join(one["variant"].values())
+        self._say(f"{result['outcome']:<12} {one['case']}[{name}] {(result.get('message') or '')[:160]}")
+        about = {"schema": SCHEMA, "run": self._run, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        empty: dict[str, Any] = {"signature": None, "message": None, "evidence": {}, "counters": {}, "latency": {}}
+        named = {"key": f"{self._run}-{one['index']}", **{key: one[key] for key in ("case", "document", "variant")}}
+        record = {**about, "machine": self._machine, "cell": self.cell, **named, **empty, **result}
+        self._output.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+        self._output.flush()
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._screen, flush=True)
 
 
 if __name__ == "__main__":
