@@ -34,12 +34,13 @@ class LockBook:
     def get(self, cell: Cell) -> Lock | None:
         """Give the lock of a cell if it is kept and still answers the cell's question."""
         entry = self._book["cells"].get(cell.id)
-        if entry is None or entry["question"] != question(cell):
+        if cell.floating or entry is None or entry["question"] != question(cell):
             return None
         return Lock(pins=tuple(sorted([*self._book["bases"][entry["base"]].split(), *entry["own"].split()])))
 
     def keep(self, locks: Mapping[Cell, Lock]) -> None:
         """Add locks and write the file; sessions side by side may each add theirs."""
+        locks = {cell: lock for cell, lock in locks.items() if not cell.floating}
         if not locks:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)

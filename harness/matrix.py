@@ -19,7 +19,7 @@ from packaging.version import InvalidVersion, Version
 
 from harness.errors import MatrixError, UsageError
 from harness.interface import CellState
-from harness.spec import PACKAGES, Cell, Matrix
+from harness.spec import NEWEST, PACKAGES, Cell, Matrix
 
 ROOT = Path(__file__).resolve().parents[1]
 MATRICES = ROOT / "matrices"
@@ -177,9 +177,7 @@ class _Reader:
         for values in itertools.product(*axes.values()):
             pins = {**{name: head[name] for name in PACKAGES if name in head}, **dict(zip(axes, values, strict=True))}
             cell = self.finish(("axes", 0), head, {name: pins[name] for name in PACKAGES if name in pins})
-            reason = next(
-                (why for why, rule in rules if all(n in pins and Version(pins[n]) in s for n, s in rule.items())), None
-            )
+            reason = next((why for why, rule in rules if _is_excluded(pins, rule)), None)
             if cell is not None and reason is not None:
                 excluded.append((cell, reason))
             else:
@@ -224,11 +222,18 @@ def key_lines(text: str) -> dict[tuple[str, int, str], int]:
     return lines
 
 
+def _is_excluded(pins: dict[str, str], rule: dict[str, SpecifierSet]) -> bool:
+    """Tell whether a rule covers these pins; what is not pinned, or floats, is covered by none."""
+    return all(pins.get(name, NEWEST) != NEWEST and Version(pins[name]) in one for name, one in rule.items())
+
+
 def _version_problem(name: str, value: Any) -> str | None:
+    if value == NEWEST:
+        return None
     try:
         Version(value)
     except (InvalidVersion, TypeError):
-        return f"{name} = {value!r} is not a version such as '4.45.2'"
+        return f"{name} = {value!r} is not a version such as '4.45.2', nor 'newest'"
     return None
 
 

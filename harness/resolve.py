@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import EnvironmentFailure
 from harness.index import uv_environment
-from harness.spec import LAYER_PACKAGES, OVERLAY_PACKAGES
+from harness.spec import LAYER_PACKAGES, NEWEST, OVERLAY_PACKAGES
 
 if TYPE_CHECKING:
     from harness.spec import Cell
@@ -76,7 +76,7 @@ class Unsatisfiable:
 
 def requirements(cell: Cell) -> tuple[str, ...]:
     """List what a cell asks the resolver for."""
-    pinned = [f"{name}=={version}" for name, version in sorted(cell.pins.items())]
+    pinned = [name if version == NEWEST else f"{name}=={version}" for name, version in sorted(cell.pins.items())]
     return (*pinned, *(name for name in COMPANIONS if name not in cell.pins))
 
 

@@ -25,6 +25,9 @@ PACKAGES = (
 )
 """Packages that a cell may pin, in the order in which an id names them; all are recorded."""
 
+NEWEST = "newest"
+"""In place of a version: whatever is the newest when the matrix runs; its lock is never kept."""
+
 OVERLAY_PACKAGES = ("peft",)
 """Packages that live in an overlay: pure Python, and nothing else in a base depends on them."""
 
@@ -57,6 +60,11 @@ class Cell:
         parts = [SHORT_NAMES.get(name, name) + self.pins[name] for name in names]
         dated = f"@{self.as_of:%Y%m%d}" if self.as_of else ""
         return "-".join([*parts, f"py{self.python}"]) + dated
+
+    @property
+    def floating(self) -> bool:
+        """Tell whether a pin is :data:`NEWEST`, so that the cell means something else every day."""
+        return NEWEST in self.pins.values()
 
     @property
     def base_id(self) -> str:

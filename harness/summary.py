@@ -12,6 +12,7 @@ from harness.errors import ExitStatus
 from harness.interface import CellState
 from harness.judge import AuditedClaim, Judged, Verdict, audit, judge, judge_cell_state
 from harness.records import MEASURED, Record, read_run
+from harness.spec import NEWEST
 
 if TYPE_CHECKING:
     from harness.catalogue import Case
@@ -111,7 +112,8 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
 
 
 def _by_version(facts: dict[str, Any]) -> tuple[Version, ...]:
-    return tuple(Version(facts["pins"].get(name, "0")) for name in ("peft", "transformers", "torch"))
+    pins = [facts["pins"].get(name, "0") for name in ("peft", "transformers", "torch")]
+    return tuple(Version("99999" if pin == NEWEST else pin) for pin in pins)
 
 
 def _cell(

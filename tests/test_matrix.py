@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import MatrixError, UsageError
+from harness.locks import LockBook
 from harness.matrix import find_matrix, load_matrix, parse_matrix
+from harness.resolve import Lock, requirements
 from tests.strategies import versions
 
 GOOD = """
@@ -129,3 +131,13 @@ peft = "<1"
     left_out = [(cell.pins["peft"], cell.pins["transformers"]) for cell, _ in matrix.excluded]
     assert sorted(made + left_out) == sorted((p, t) for p in pefts for t in tfs)
     assert all(peft.startswith("0.") for peft, _ in left_out)
+
+
+def test_newest_floats(tmp_path: Path) -> None:
+    """A cell of tonight is asked without a pin, and its lock is never kept."""
+    text = GOOD.replace('"4.45.2"', '"newest"').replace("as-of = 2024-10-12", "")
+    (cell,) = parse_matrix(text, tmp_path / "m.toml").cells
+    assert cell.floating
+    assert "transformers" in requirements(cell)
+    LockBook(tmp_path / "m.json").keep({cell: Lock(pins=("peft==0.13.0",))})
+    assert not (tmp_path / "m.json").exists()
