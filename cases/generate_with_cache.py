@@ -202,7 +202,7 @@ EXPECTATIONS = (
         link=UNCACHED_PREFIX,
     ),
     Expectation(
-        where={"peft": ">=0.21.2", "transformers": ">=5.18.0"},
+        where={"peft": ">=0.20.0", "transformers": ">=5.18.0"},
         only={"model": ("opt",), "method": PREFIX_METHODS, "aspect": ("workaround",)},
         outcome="wrong",
         signature="leaves the forward loop",

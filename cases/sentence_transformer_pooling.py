@@ -101,6 +101,21 @@ EXPECTATIONS = (
         only={"attach": ("add_adapter", "load_adapter", "peft_model")},
     ),
     Expectation(
+        # A transformers that asks for a newer peft: a clear refusal here, and below a missing module.
+        outcome="error",
+        link="docs/findings.md#document-002-the-cure-for-prompt-tuning-broke-prefix-tuning",
+        where={"peft": "==0.18.1", "transformers": ">=5.23.0"},
+        only={"attach": ("add_adapter",)},
+        signature="use a version >= .*check_peft_version",
+    ),
+    Expectation(
+        outcome="error",
+        link="docs/findings.md#document-002-the-cure-for-prompt-tuning-broke-prefix-tuning",
+        where={"peft": "==0.18.1", "transformers": ">=5.23.0"},
+        only={"attach": ("load_adapter", "peft_model")},
+        signature="No module named 'peft.utils.transformers_weight_conversion'",
+    ),
+    Expectation(
         # These ways lead to PEFT's injection of layers, which has no place for a prompt.
         outcome="error",
         link="https://github.com/huggingface/peft/blob/main/src/peft/mapping.py",
