@@ -94,6 +94,12 @@ def gate(session: nox.Session) -> None:
     harness(session, "gate", *(session.posargs or ([RUN] if os.environ["PROMPT_BENCH_RUN_NAMED"] else [])))
 
 
+@nox.session(venv_backend="none", requires=["harness"], default=False)
+def proof(session: nox.Session) -> None:
+    """Prove on 20 cells of the grid that layered and plain environments give the same records."""
+    harness(session, "prove", "grid", "--cells", "20", *session.posargs)
+
+
 @nox.session(allow_parallel=True)
 def tests(session: nox.Session) -> None:
     """Test the harness itself, end to end with a real old release."""

@@ -23,9 +23,13 @@ from harness.records import append_records, machine_facts, mend
 from harness.spec import PACKAGES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.progress import Progress
     from harness.resolve import Lock
     from harness.runs import Run
+
+    Builder = Callable[[Lock, str], Environment]
     from harness.spec import Cell
 
 WORKER = ROOT / "harness" / "cell" / "worker.py"
@@ -45,9 +49,11 @@ class WorkItem:
 class Measurement:
     """Measures bases, each with a worker of its own; may be interrupted from another thread."""
 
-    def __init__(self, run: Run, progress: Progress, *, limit_s: float, timed: bool, device: str) -> None:
+    def __init__(
+        self, run: Run, progress: Progress, *, limit_s: float, timed: bool, device: str, builder: Builder = build
+    ) -> None:
         """``limit_s`` bounds one variant, in seconds."""
-        self._run, self._progress = run, progress
+        self._run, self._progress, self._build = run, progress, builder
         self._options = {"limit_s": limit_s, "timed": timed, "device": device}
         self._workers: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
@@ -74,7 +80,7 @@ class Measurement:
                 return
             self._progress.step(item.cell.id, "preparing the environment")
             try:
-                ready.append((item, build(item.lock, item.cell.python)))
+                ready.append((item, self._build(item.lock, item.cell.python)))
             except InstallFailed as error:
                 if self._stopped.is_set():
                     return

@@ -59,7 +59,7 @@ def run_matrix(
             measurement.write_state(cell, matrix.name, CellState.UNSATISFIABLE, answer.words)
     run.mark_unfinished()
     try:
-        _measure(measurement, group_by_base(items), jobs or free_memory_jobs())
+        measure_groups(measurement, group_by_base(items), jobs or free_memory_jobs())
     finally:
         store.add(record for record in read_run(run.folder) if "key" in record)
         run.mark_finished()
@@ -147,7 +147,8 @@ def group_by_base(items: list[WorkItem]) -> list[list[WorkItem]]:
     return sorted(groups.values(), key=lambda group: -sum(len(item.variants) for item in group))
 
 
-def _measure(measurement: Measurement, groups: list[list[WorkItem]], jobs: int) -> None:
+def measure_groups(measurement: Measurement, groups: list[list[WorkItem]], jobs: int) -> None:
+    """Measure groups of cells, ``jobs`` at a time; when one fails or is interrupted all are stopped."""
     with ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(measurement.measure_base, group) for group in groups]
         try:

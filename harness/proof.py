@@ -1,0 +1,84 @@
+"""Hold layered environments against plain ones: both must give the same records."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from harness.environment import build, build_full
+from harness.locks import lock_book
+from harness.measure import Measurement
+from harness.pipeline import divide, group_by_base, measure_groups, resolve_all
+from harness.plan import plan_run
+from harness.progress import Progress
+from harness.records import place_of, read_run
+from harness.resolve import Lock
+from harness.runs import Run
+
+if TYPE_CHECKING:
+    from harness.catalogue import Case
+    from harness.plan import PlannedCell, Selection
+    from harness.records import Record
+    from harness.spec import Matrix
+
+COMPARED = ("outcome", "signature", "message", "evidence", "counters")
+"""What two ways of installing the same lock must agree on, to the last digit. Times are left out."""
+
+
+def prove(
+    matrix: Matrix, cases: tuple[Case, ...], selection: Selection, *, count: int, jobs: int
+) -> tuple[int, list[tuple[Record | None, Record | None]]]:
+    """Measure ``count`` cells of a matrix both ways, spread evenly over it.
+
+    Gives the number of places compared and the pairs (layered, plain) that differ; None stands
+    for a record that only the other way has. Nothing goes into the store.
+    """
+    planned = spread(plan_run(matrix, cases, selection), count)
+    locks = resolve_all([one.cell for one in planned], lock_book(matrix), relock=False)
+    kept = [(one, lock) for one, lock in zip(planned, locks, strict=True) if isinstance(lock, Lock)]
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    results = []
+    for way, builder in (("layered", build), ("plain", build_full)):
+        run = Run(id=f"proof-{stamp}-{way}")
+        cells = tuple(one for one, _ in kept)
+        head = {"matrix": matrix.name, "title": f"{matrix.title}, {way}", "device": selection.device, "run": run.id}
+        run.add_plan(head, cells)
+        items, _ = divide(cells, [lock for _, lock in kept], matrix, run, None)
+        progress = Progress(sum(len(item.variants) for item in items))
+        progress.start()
+        measurement = Measurement(
+            run, progress, limit_s=matrix.limit_s, timed=False, device=selection.device, builder=builder
+        )
+        groups = group_by_base(items) if builder is build else [[item] for item in items]
+        measure_groups(measurement, groups, jobs)
+        measurement.raise_failures()
+        results.append({place_of(record): record for record in read_run(run.folder)})
+    return compare(*results)
+
+
+def spread(planned: tuple[PlannedCell, ...], count: int) -> tuple[PlannedCell, ...]:
+    """Pick ``count`` cells at even distances, the first among them; all when there are fewer."""
+    if count >= len(planned):
+        return planned
+    return tuple(planned[index * len(planned) // count] for index in range(count))
+
+
+def compare(
+    layered: dict[tuple[str, ...], Record], plain: dict[tuple[str, ...], Record]
+) -> tuple[int, list[tuple[Record | None, Record | None]]]:
+    """Give the number of places in either, and the pairs that differ in what is compared."""
+    places = layered.keys() | plain.keys()
+    pairs = [(layered.get(place), plain.get(place)) for place in sorted(places)]
+    return len(pairs), [pair for pair in pairs if _essence(pair[0]) != _essence(pair[1])]
+
+
+def _essence(record: Record | None) -> Any:
+    if record is None:
+        return None
+    # The tail of a traceback names files, whose folder is the one thing that has to differ.
+    evidence = {key: value for key, value in record.get("evidence", {}).items() if key != "traceback"}
+    essence = {key: record.get(key) for key in COMPARED}
+    if "key" not in record:
+        # Words of a cell that is not ready quote paths.
+        essence["message"] = None
+    return {**essence, "evidence": evidence, "state": record["cell"].get("state")}

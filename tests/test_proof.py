@@ -1,0 +1,48 @@
+"""The comparison of layered and plain environments can fail, and sees only what matters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.proof import compare, spread
+from harness.records import place_of
+from tests.strategies import records
+
+
+@given(data=st.lists(records(), max_size=4))
+def test_equal_runs_do_not_differ(data: list[dict[str, Any]]) -> None:
+    """Times, keys and folders are not compared."""
+    one = {place_of(record): record for record in data}
+    other = {place: {**record, "time": "later", "duration_s": 9.0, "key": "k"} for place, record in one.items()}
+    assert compare(one, other) == (len(one), [])
+
+
+@pytest.mark.parametrize(
+    "change", [{"outcome": "timeout"}, {"signature": "x"}, {"counters": {"n": 1}}, {"evidence": {"margin": 0.5}}]
+)
+@given(record=records())
+def test_one_changed_field_differs(record: dict[str, Any], change: dict[str, Any]) -> None:
+    """A planted difference in anything compared is found."""
+    record = {**record, "outcome": "passed", "signature": None}
+    place = place_of(record)
+    compared, differing = compare({place: record}, {place: {**record, **change}})
+    assert (compared, len(differing)) == (1, 1)
+
+
+@given(record=records())
+def test_a_record_that_one_way_lacks_differs(record: dict[str, Any]) -> None:
+    """A cell that comes up in one way only is a difference."""
+    assert compare({place_of(record): record}, {}) == (1, [(record, None)])
+
+
+@given(total=st.integers(1, 800), count=st.integers(1, 30))
+def test_the_sample_is_spread_evenly(total: int, count: int) -> None:
+    """As many as asked for, none twice, the first among them."""
+    cells: Any = tuple(range(total))
+    chosen: Any = spread(cells, count)
+    assert len(chosen) == len(set(chosen)) == min(count, total)
+    assert chosen[0] == 0
