@@ -43,6 +43,8 @@ def interleave(
             return {"not_timed": f"{name}: {type(error).__name__}: {str(error)[:200]}"}
     turn = iter(order)
     benchmark.pedantic(timed, setup=pick, rounds=len(order), iterations=1, warmup_rounds=0)
+    if benchmark.stats is None:
+        return {"not_timed": "pytest-benchmark is disabled"}
     samples: dict[str, list[float]] = {first: [], second: []}
     for arm_name, seconds in zip(order, benchmark.stats.stats.data, strict=True):
         samples[arm_name].append(round(seconds, 7))
