@@ -43,9 +43,3 @@ class CaseError(HarnessError):
 
 class EnvironmentFailure(HarnessError):
     """The machine lacks something that the harness needs (uv, an interpreter, a writable cache)."""
-
-
-class NothingMeasured(HarnessError):
-    """A run, or a report over one, has no measured record."""
-
-    exit_status = ExitStatus.NOTHING_MEASURED

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from harness.progress import Progress
     from harness.resolve import Lock
     from harness.runs import Run
+    from harness.spec import Cell
 
     Builder = Callable[[Lock, str], Environment]
-    from harness.spec import Cell
 
 WORKER = ROOT / "harness" / "cell" / "worker.py"
 _THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}

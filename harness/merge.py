@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
+from harness.runs import add_cell
 
 if TYPE_CHECKING:
     from harness.runs import Run
@@ -23,11 +24,10 @@ def merge_runs(runs: list[Run], target: Run) -> Run:
         if len(values) > 1:
             message = f"these runs differ in {name}: {', '.join(sorted(values))}; merge one kind at a time"
             raise UsageError(message)
-    cells: dict[str, dict[str, list[object]]] = {}
+    cells: dict[str, dict[str, Any]] = {}
     for plan in plans:
         for cell in plan["cells"]:
-            before = cells.get(cell["id"], {}).get("asked", [])
-            cells[cell["id"]] = {**cell, "asked": before + [one for one in cell["asked"] if one not in before]}
+            add_cell(cells, cell)
     if target.id in {run.id for run in runs}:
         message = f"run {target.id} is one of those to join; give the joined run another name with --run-id"
         raise UsageError(message)

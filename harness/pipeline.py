@@ -85,7 +85,8 @@ def unmeasured_bases(matrix: Matrix, cases: tuple[Case, ...]) -> tuple[str, ...]
 
 def resolve_all(cells: list[Cell], book: LockBook, *, relock: bool) -> list[Lock | Unsatisfiable]:
     """Give the lock of each cell: kept ones at once, the others resolved side by side and kept."""
-    missing = [cell for cell in cells if relock or book.get(cell) is None]
+    kept = {} if relock else {cell: lock for cell in cells if (lock := book.get(cell))}
+    missing = [cell for cell in cells if cell not in kept]
     progress = Progress(len(missing), unit="cells to resolve")
     if missing:
         progress.start()
@@ -99,11 +100,7 @@ def resolve_all(cells: list[Cell], book: LockBook, *, relock: bool) -> list[Lock
     with ThreadPoolExecutor(_RESOLVERS) as pool:
         answers = dict(zip(missing, pool.map(ask, missing), strict=True))
     book.keep({cell: answer for cell, answer in answers.items() if isinstance(answer, Lock)})
-    return [answers.get(cell) or book.get(cell) or _lost(cell) for cell in cells]
-
-
-def _lost(cell: Cell) -> Unsatisfiable:
-    return Unsatisfiable(words=f"the lock of {cell.id} disappeared while it was read; run again")
+    return [kept.get(cell) or answers[cell] for cell in cells]
 
 
 def divide(

@@ -48,9 +48,9 @@ def read_run(folder: Path) -> list[Record]:
     newest: dict[tuple[str, ...], Record] = {}
     for path in sorted((folder / "records").glob("*.jsonl")):
         for record in read_records(path):
-            place = place_of(record)
-            if place not in newest or record["time"] >= newest[place]["time"]:
-                newest[place] = record
+            where = place_of(record)
+            if where not in newest or record["time"] >= newest[where]["time"]:
+                newest[where] = record
     return list(newest.values())
 
 
@@ -58,8 +58,12 @@ def place_of(record: Record) -> tuple[str, ...]:
     """Name what a record is about: its cell, case and variant; a cell's state has the cell alone."""
     if "key" not in record:
         return (record["cell"]["id"],)
-    variant = (f"{axis}={value}" for axis, value in sorted(record["variant"].items()))
-    return (record["cell"]["id"], record["case"], *variant)
+    return place(record["cell"]["id"], record["case"], record["variant"])
+
+
+def place(cell: str, case: str, variant: Mapping[str, str]) -> tuple[str, ...]:
+    """Name one variant of a case in a cell, whatever the order of its axes."""
+    return (cell, case, *(f"{axis}={value}" for axis, value in sorted(variant.items())))
 
 
 def append_records(path: Path, records: Iterable[Record]) -> None:

@@ -70,8 +70,7 @@ class Run:
             merged = {one["id"]: one for one in known["cells"]}
             for planned in cells:
                 asked = [{"case": case.name, "variant": variant} for case, variant in planned.variants]
-                before = merged.get(planned.cell.id, {}).get("asked", [])
-                merged[planned.cell.id] = {
+                facts = {
                     "id": planned.cell.id,
                     "base": planned.cell.base_id,
                     "python": planned.cell.python,
@@ -79,8 +78,9 @@ class Run:
                     "as_of": planned.cell.as_of.isoformat() if planned.cell.as_of else None,
                     "why": planned.cell.why,
                     "state": planned.cell.state,
-                    "asked": before + [one for one in asked if one not in before],
+                    "asked": asked,
                 }
+                add_cell(merged, facts)
             partial = self.plan_path.with_suffix(f".{os.getpid()}")
             partial.write_text(
                 json.dumps({**known, "cells": list(merged.values())}, ensure_ascii=False), encoding="utf-8"
@@ -91,6 +91,12 @@ class Run:
 def new_run(name: str) -> Run:
     """Name a new run after its matrix and this second."""
     return Run(id=f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
+
+
+def add_cell(cells: dict[str, dict[str, Any]], facts: dict[str, Any]) -> None:
+    """Add a planned cell to others, by id; what both ask of one cell is joined, each variant once."""
+    before = cells.get(facts["id"], {}).get("asked", [])
+    cells[facts["id"]] = {**facts, "asked": before + [one for one in facts["asked"] if one not in before]}
 
 
 def unfinished_runs() -> list[Run]:

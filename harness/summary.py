@@ -11,7 +11,7 @@ from packaging.version import Version
 from harness.errors import ExitStatus
 from harness.interface import CellState
 from harness.judge import AuditedClaim, Judged, Verdict, audit, judge, judge_cell_state
-from harness.records import MEASURED, Record, read_run
+from harness.records import MEASURED, Record, place, place_of, read_run
 from harness.spec import NEWEST
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ class Summary:
     claims: tuple[AuditedClaim, ...]
     cases: tuple[Case, ...]
     machine: dict[str, Any]
-    duration_s: float
 
     @property
     def judged(self) -> tuple[Judged, ...]:
@@ -90,12 +89,9 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
     plan = run.plan()
     records = read_run(run.folder)
     by_case = {case.name: case for case in cases}
-    by_place: dict[tuple[str, str, tuple[str, ...]], Record] = {
-        (one["cell"]["id"], one["case"], tuple(sorted(one["variant"].items()))): one for one in records if "key" in one
-    }
-    states = {one["cell"]["id"]: one for one in records if "state" in one["cell"]}
+    by_place = {place_of(one): one for one in records}
     planned = sorted(plan["cells"], key=_by_version)
-    cells = tuple(_cell(one, by_case, by_place, states) for one in planned)
+    cells = tuple(_cell(one, by_case, by_place) for one in planned)
     shown = tuple(case for case in cases if any(cell.of_case(case.name) for cell in cells))
     measured = [one for one in records if "key" in one]
     return Summary(
@@ -107,7 +103,6 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
         claims=tuple(claim for case in shown for claim in audit(case, measured)),
         cases=shown,
         machine=next((one["machine"] for one in measured), {}),
-        duration_s=sum(one.get("duration_s") or 0.0 for one in measured),
     )
 
 
@@ -119,20 +114,19 @@ def _by_version(facts: dict[str, Any]) -> tuple[Version, ...]:
 def _cell(
     facts: dict[str, Any],
     cases: dict[str, Case],
-    by_place: dict[tuple[str, str, tuple[str, ...]], Record],
-    states: dict[str, Record],
+    by_place: dict[tuple[str, ...], Record],
 ) -> CellSummary:
     judged = []
     for asked in facts["asked"]:
         case = cases.get(asked["case"])
-        record = by_place.get((facts["id"], asked["case"], tuple(sorted(asked["variant"].items()))))
+        record = by_place.get(place(facts["id"], asked["case"], asked["variant"]))
         if case is not None:
             judged.append(judge(case, record, facts["id"], asked["variant"]))
         else:
             # Nobody can say any more what was expected; what was asked for is not dropped.
             about = {"cell": facts["id"], "case": asked["case"], "variant": asked["variant"]}
             judged.append(Judged(**about, record=None, expectation=None, verdict=Verdict.UNKNOWN))
-    state_record = states.get(facts["id"])
+    state_record = by_place.get((facts["id"],))
     measured = any(one.record for one in judged)
     state = state_record["cell"]["state"] if state_record and not measured else CellState.READY
     expected = facts["state"]

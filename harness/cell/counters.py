@@ -18,7 +18,6 @@ class ForwardCounter:
         """Observe ``model``; nothing is attached before the context is entered."""
         self._model = model
         self.calls: list[dict[str, int | None]] = []
-        self.first_past: Any = None
 
     def __enter__(self) -> Self:
         """Attach to the model's forward."""
