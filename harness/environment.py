@@ -7,12 +7,14 @@ out of disk is thrown away by the next one.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import platform
 import shutil
 import subprocess
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from harness.index import uv_environment
-from harness.resolve import find_uv
+from harness.resolve import find_uv, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,12 +70,22 @@ def base_folder(lock: Lock, python: str) -> Path:
 
 def overlay_folder(pin: str, python: str) -> Path:
     """Give the folder of one overlay, built or not."""
-    return cache_folder() / "overlays" / f"{pin.replace('==', '-')}-{digest_of('overlay', python, [pin])}"
+    return cache_folder() / "overlays" / f"{_label(pin)}-{digest_of('overlay', python, [pin])}"
+
+
+def marker_of(folder: Path) -> Path:
+    """Give the file whose presence says that a folder is whole, and whose date when it was last used."""
+    return folder / _MARKER
 
 
 def is_complete(folder: Path) -> bool:
     """Tell whether a folder was built to its end."""
-    return (folder / _MARKER).is_file()
+    return marker_of(folder).is_file()
+
+
+def use_of(folder: Path) -> Path:
+    """Give the file that a process locks, shared, while it uses a folder or builds it."""
+    return folder.with_name(f"{folder.name}.use")
 
 
 def build(lock: Lock, python: str) -> Environment:
@@ -109,13 +121,13 @@ def build_base(pins: Sequence[str], python: str, *, follow: bool = False) -> Pat
             # No --compile-bytecode: a quarter of the files is ever imported, and the first import
             # of each leaves its byte code behind.
             options = [] if follow else ["--no-deps"]
-            _uv("pip", "install", "--python", str(folder), "--no-build", *options, "-r", str(wanted))
+            _uv("pip", "install", "--python", str(folder), *_building_allowed(pins), *options, "-r", str(wanted))
     return folder
 
 
 def build_layer(pin: str, python: str) -> Path:
     """Install one package with its dependencies into a folder of its own, unless it is there."""
-    folder = cache_folder() / "layers" / f"{pin.replace('==', '-')}-{digest_of('layer', python, [pin])}"
+    folder = cache_folder() / "layers" / f"{_label(pin)}-{digest_of('layer', python, [pin])}"
     with _building(folder) as needed:
         if needed:
             _install_into(folder, python, "--no-build", pin)
@@ -127,7 +139,7 @@ def build_overlay(pin: str, python: str) -> Path:
     folder = overlay_folder(pin, python)
     with _building(folder) as needed:
         if needed:
-            _install_into(folder, python, "--no-deps", "--no-build", pin)
+            _install_into(folder, python, "--no-deps", *_building_allowed([pin]), pin)
     return folder
 
 
@@ -140,17 +152,29 @@ def build_tools(python: str) -> Path:
     return folder
 
 
+def _label(pin: str) -> str:
+    """Begin a folder's name with what a person looks for: ``peft-0.13.2``, or ``peft`` for a source."""
+    return name_of(pin) if " @ " in pin else pin.replace("==", "-")
+
+
+def _building_allowed(pins: Sequence[str]) -> list[str]:
+    """Give uv's options: releases come as wheels, a source has to be built, and never from a stale cache."""
+    sources = [name_of(pin) for pin in pins if " @ " in pin]
+    return [word for name in sources for word in ("--refresh-package", name)] or ["--no-build"]
+
+
 def _install_into(folder: Path, python: str, *arguments: str) -> None:
     _uv("pip", "install", "--python", python, "--target", str(folder), *arguments)
 
 
 @contextmanager
 def _building(folder: Path) -> Iterator[bool]:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _hold(folder)
     if is_complete(folder):
-        os.utime(folder / _MARKER)
+        os.utime(marker_of(folder))
         yield False
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if is_complete(folder):
             yield False
@@ -159,7 +183,19 @@ def _building(folder: Path) -> Iterator[bool]:
         begin = time.monotonic()
         yield True
         facts = {"seconds": round(time.monotonic() - begin, 2)}
-        (folder / _MARKER).write_text(json.dumps(facts), encoding="utf-8")
+        marker_of(folder).write_text(json.dumps(facts), encoding="utf-8")
+
+
+_held: dict[Path, int] = {}
+_holding = threading.Lock()
+
+
+def _hold(folder: Path) -> None:
+    """Say until the end of this process that a folder is in use, so that nobody removes it."""
+    with _holding:
+        if folder not in _held:
+            _held[folder] = os.open(use_of(folder), os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(_held[folder], fcntl.LOCK_SH)
 
 
 def _uv(*arguments: str) -> None:

@@ -19,14 +19,15 @@ from packaging.version import InvalidVersion, Version
 
 from harness.errors import MatrixError, UsageError
 from harness.interface import CellState
-from harness.spec import NEWEST, PACKAGES, Cell, Matrix
+from harness.source import is_source, problem
+from harness.spec import LAYER_PACKAGES, PACKAGES, Cell, Matrix, is_newest
 
 ROOT = Path(__file__).resolve().parents[1]
 MATRICES = ROOT / "matrices"
 
-_HEAD_KEYS = {"title", "python", "limit-seconds", "latency", "as-of", "cases", *PACKAGES}
+_HEAD_KEYS = {"title", "python", "limit-seconds", "latency", "examples", "as-of", "cases", *PACKAGES}
 _CELL_KEYS = {"why", "python", "as-of", "cases", "state", *PACKAGES}
-_SECTIONS = {"matrix", "cell", "axes", "exclude"}
+_SECTIONS = {"matrix", "cell", "axes", "exclude", "state"}
 _DEFAULT_PYTHON = "3.11"
 
 
@@ -87,10 +88,14 @@ class _Reader:
         timed = head.get("latency", True)
         if not isinstance(timed, bool):
             self.complain("matrix", 0, "latency", f"latency must be true or false, not {timed!r}")
+        examples = head.get("examples")
+        if examples is not None and (isinstance(examples, bool) or not isinstance(examples, int) or examples < 1):
+            self.complain("matrix", 0, "examples", f"examples must be a whole number above 0, not {examples!r}")
         listed = self.data.get("cell", [])
         if not isinstance(listed, list):
             self.problems.append((self.lines.get(("cell", 0, "")), "write [[cell]], with two brackets"))
             listed = []
+        self.states = self.known_states()
         explicit = [self.cell(index, one, head) for index, one in enumerate(listed)]
         product, excluded = self.product(head)
         cells = [one for one in [*explicit, *product] if one is not None]
@@ -110,6 +115,7 @@ class _Reader:
             cells=tuple(cells),
             limit_s=float(limit),
             timed=timed,
+            examples=examples,
             excluded=tuple(excluded),
         )
 
@@ -150,13 +156,16 @@ class _Reader:
         python = merged.get("python", _DEFAULT_PYTHON)
         if not isinstance(python, str) or not re.fullmatch(r"3\.\d+", python):
             self.complain(*where, "python", f"python must be a minor version such as '3.11', not {python!r}")
-        state = merged.get("state", "ready")
+        pins = {name: self.absolute(pin) for name, pin in pins.items()}
+        known = next((facts for facts, rule in self.states if _is_covered(pins, rule)), {})
+        state = merged.get("state", known.get("state", "ready"))
+        says = "" if "state" in merged else known.get("says", "")
         if state not in set(CellState):
             self.complain(*where, "state", _unknown("state", str(state), set(CellState)))
         if len(self.problems) > before:
             return None
         why = str(merged.get("why", ""))
-        return Cell(python=python, pins=pins, as_of=as_of, why=why, cases=tuple(cases), state=state)
+        return Cell(python=python, pins=pins, as_of=as_of, why=why, cases=tuple(cases), state=state, says=says)
 
     def product(self, head: dict[str, Any]) -> tuple[list[Cell | None], list[tuple[Cell, str]]]:
         axes = self.table("axes", 0, self.data.get("axes", {}), set(PACKAGES))
@@ -169,7 +178,7 @@ class _Reader:
             for value in values:
                 if problem := _version_problem(name, value):
                     self.complain("axes", 0, name, problem)
-        rules = self.exclusions()
+        rules = self.rules("exclude", {"why"})
         if self.problems:
             return [], []
         cells: list[Cell | None] = []
@@ -177,27 +186,46 @@ class _Reader:
         for values in itertools.product(*axes.values()):
             pins = {**{name: head[name] for name in PACKAGES if name in head}, **dict(zip(axes, values, strict=True))}
             cell = self.finish(("axes", 0), head, {name: pins[name] for name in PACKAGES if name in pins})
-            reason = next((why for why, rule in rules if _is_excluded(pins, rule)), None)
+            reason = next((str(facts["why"]) for facts, rule in rules if _is_covered(pins, rule)), None)
             if cell is not None and reason is not None:
                 excluded.append((cell, reason))
             else:
                 cells.append(cell)
         return cells, excluded
 
-    def exclusions(self) -> list[tuple[str, dict[str, SpecifierSet]]]:
+    def known_states(self) -> list[tuple[dict[str, Any], dict[str, SpecifierSet]]]:
+        states = self.rules("state", {"why", "state", "says"})
+        for index, (facts, _) in enumerate(states):
+            if facts["state"] not in set(CellState):
+                self.complain("state", index, "state", _unknown("state", str(facts["state"]), set(CellState)))
+            try:
+                re.compile(str(facts["says"]))
+            except re.error as error:
+                self.complain("state", index, "says", f"says is not a regular expression: {error}")
+        return states
+
+    def rules(self, section: str, keys: set[str]) -> list[tuple[dict[str, Any], dict[str, SpecifierSet]]]:
+        """Read tables that speak of windows of versions: their keys, and a specifier for each package."""
         rules = []
-        for index, table in enumerate(self.data.get("exclude", [])):
-            own = self.table("exclude", index, table, {"why", *PACKAGES})
-            if not own.get("why"):
-                self.complain("exclude", index, "", "an exclude needs a why")
+        for index, table in enumerate(self.data.get(section, [])):
+            own = self.table(section, index, table, {*keys, *PACKAGES})
+            for key in keys:
+                if not own.get(key):
+                    self.complain(section, index, "", f"[[{section}]] needs a {key}")
             rule = {}
-            for name in own.keys() - {"why"}:
+            for name in own.keys() - keys:
                 try:
                     rule[name] = SpecifierSet(own[name], prereleases=True)
                 except (InvalidSpecifier, AttributeError, TypeError):
-                    self.complain("exclude", index, name, f"{name}: {own[name]!r} is not a specifier such as '<0.10'")
-            rules.append((str(own.get("why")), rule))
+                    self.complain(section, index, name, f"{name}: {own[name]!r} is not a specifier such as '<0.10'")
+            rules.append(({key: own.get(key) for key in keys}, rule))
         return rules
+
+    def absolute(self, pin: str) -> str:
+        """Take the path of a checkout from the folder of the matrix file."""
+        if not is_source(pin) or pin.startswith("git+"):
+            return pin
+        return str((self.path.parent / Path(pin).expanduser()).resolve())
 
 
 def key_lines(text: str) -> dict[tuple[str, int, str], int]:
@@ -222,18 +250,24 @@ def key_lines(text: str) -> dict[tuple[str, int, str], int]:
     return lines
 
 
-def _is_excluded(pins: dict[str, str], rule: dict[str, SpecifierSet]) -> bool:
+def _is_covered(pins: dict[str, str], rule: dict[str, SpecifierSet]) -> bool:
     """Tell whether a rule covers these pins; what is not pinned, or floats, is covered by none."""
-    return all(pins.get(name, NEWEST) != NEWEST and Version(pins[name]) in one for name, one in rule.items())
+    return all(name in pins and not _floats(pins[name]) and Version(pins[name]) in one for name, one in rule.items())
+
+
+def _floats(pin: str) -> bool:
+    return is_newest(pin) or is_source(pin)
 
 
 def _version_problem(name: str, value: Any) -> str | None:
-    if value == NEWEST:
+    if isinstance(value, str) and is_source(value):
+        return f"{name} cannot come from a source, only from a release" if name in LAYER_PACKAGES else problem(value)
+    if isinstance(value, str) and is_newest(value):
         return None
     try:
         Version(value)
     except (InvalidVersion, TypeError):
-        return f"{name} = {value!r} is not a version such as '4.45.2', nor 'newest'"
+        return f"{name} = {value!r} is not a version such as '4.45.2', nor 'newest', 'newest-1', git+URL@REF or a path"
     return None
 
 

@@ -7,25 +7,33 @@ import fnmatch
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.catalogue import select_variants
+from harness.catalogue import means, select_variants
 from harness.errors import UsageError
-from harness.interface import selects
+from harness.interface import selects, with_defaults
 from harness.records import gpus
+from harness.weights import refuse_unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from harness.catalogue import Case
     from harness.spec import Cell, Matrix
+    from harness.weights import RealWeights
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What a person asked to run: ids or patterns, a case expression, a device, a shard ``(i, n)``."""
+    """What a person asked to run: ids or patterns, a case expression, a device, a shard ``(i, n)``, real weights.
+
+    With real weights only variants of their families are planned, and those of cases without an axis for it.
+    """
 
     cells: tuple[str, ...] = ()
     bases: tuple[str, ...] = ()
     case: str | None = None
     device: str = "cpu"
     shard: tuple[int, int] | None = None
+    weights: RealWeights | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +48,19 @@ def plan_run(matrix: Matrix, cases: tuple[Case, ...], selection: Selection) -> t
     """Choose cells and variants. Raises :class:`UsageError` when a selection matches nothing."""
     chosen = select_variants(cases, selection.case)
     everything = select_variants(cases, None)
+    if selection.weights:
+        refuse_unknown(selection.weights, (one["model"] for _, one in everything if "model" in one))
     planned = []
-    for cell in _select_cells(matrix, selection):
+    for cell in select_cells(matrix, selection):
         for word in cell.cases:
-            if not any(selects(word, case.name, variant) for case, variant in everything):
+            if not any(means(word.removeprefix("!"), case, variant) for case, variant in everything):
                 message = f"{matrix.path.name}: cell {cell.id} asks for {word!r}, which no case in cases/ has"
                 raise UsageError(message)
         variants = tuple(
-            (case, {**variant, "device": selection.device, "dtype": "float32"})
+            (case, {**with_defaults(variant, selection.device), **more})
             for case, variant in chosen
-            if any(selects(word, case.name, variant) for word in cell.cases)
+            if (more := selection.weights.of(variant) if selection.weights else {}) is not None
+            if _wanted(cell.cases, case, variant)
         )
         planned.append(PlannedCell(cell=cell, variants=variants))
     # One base of several may well have nothing of what was asked for; a whole matrix may not.
@@ -59,7 +70,8 @@ def plan_run(matrix: Matrix, cases: tuple[Case, ...], selection: Selection) -> t
     return tuple(planned)
 
 
-def _select_cells(matrix: Matrix, selection: Selection) -> list[Cell]:
+def select_cells(matrix: Matrix, selection: Selection) -> list[Cell]:
+    """List the cells of a matrix that a selection names. Raises :class:`UsageError` when a name matches none."""
     cells = list(matrix.cells)
     for asked, attribute, what in ((selection.bases, "base_id", "base"), (selection.cells, "id", "cell")):
         if not asked:
@@ -77,6 +89,15 @@ def _select_cells(matrix: Matrix, selection: Selection) -> list[Cell]:
         bases = list(dict.fromkeys(cell.base_id for cell in cells))[index - 1 :: count]
         cells = [cell for cell in cells if cell.base_id in bases]
     return cells
+
+
+def _wanted(words: Sequence[str], case: Case, variant: Mapping[str, str]) -> bool:
+    """Tell whether a cell's words mean a variant: one of them does, and none that begins with ``!``."""
+    if any(selects(word.removeprefix("!"), case.name, variant) for word in words if word.startswith("!")):
+        return False
+    # Nothing but exceptions means everything else.
+    wanted = [word for word in words if not word.startswith("!")] or ["*"]
+    return any(means(word, case, variant) for word in wanted)
 
 
 def concrete_device(device: str) -> str:

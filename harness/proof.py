@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.environment import build, build_full
 from harness.locks import lock_book
@@ -17,9 +17,11 @@ from harness.runs import Run
 
 if TYPE_CHECKING:
     from harness.catalogue import Case
-    from harness.plan import PlannedCell, Selection
+    from harness.plan import Selection
     from harness.records import Record
     from harness.spec import Matrix
+
+T = TypeVar("T")
 
 COMPARED = ("outcome", "signature", "message", "evidence", "counters")
 """What two ways of installing the same lock must agree on, to the last digit. Times are left out."""
@@ -56,7 +58,7 @@ def prove(
     return compare(*results)
 
 
-def spread(planned: tuple[PlannedCell, ...], count: int) -> tuple[PlannedCell, ...]:
+def spread(planned: tuple[T, ...], count: int) -> tuple[T, ...]:
     """Pick ``count`` cells at even distances, the first among them; all when there are fewer."""
     if count >= len(planned):
         return planned
