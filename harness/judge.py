@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.specifiers import SpecifierSet
 
+from harness.cost_verdict import LOST, CostVerdict, judge_cost
 from harness.interface import CellState, Outcome
 from harness.records import MEASURED
 
@@ -40,7 +41,7 @@ class Audit(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """One planned variant of one cell, its record if there is one, and the verdict."""
+    """One planned variant of one cell, its record if there is one, the verdict, and the one on its cost."""
 
     cell: str
     case: str
@@ -48,6 +49,26 @@ class Judged:
     record: Record | None
     expectation: Expectation | None
     verdict: Verdict
+    cost: CostVerdict = CostVerdict.UNKNOWN
+
+    @property
+    def label(self) -> str:
+        """Give the verdict in a word; ``regressed: cost`` where the outcome is as expected and its price is not."""
+        lost = self.verdict is Verdict.AS_EXPECTED and self.cost is CostVerdict.REGRESSED
+        return f"{Verdict.REGRESSED}: cost" if lost else str(self.verdict)
+
+    @property
+    def gravest(self) -> Verdict:
+        """Give the verdict that decides: that on the outcome, or regressed where only the cost is."""
+        return Verdict(self.label.partition(":")[0])
+
+    @property
+    def words(self) -> str:
+        """Say what there is to look at, alike for equal faults: signature, message, or the cost."""
+        record = self.record or {}
+        if self.label != str(self.verdict):
+            return LOST
+        return f"{self.outcome}: {record.get('signature') or record.get('message') or 'nothing was measured'}"
 
     @property
     def outcome(self) -> str:
@@ -57,7 +78,7 @@ class Judged:
     @property
     def needs_a_person(self) -> bool:
         """Tell whether somebody has to look: all but the expected, and what this machine has no device for."""
-        return self.verdict is not Verdict.AS_EXPECTED and self.outcome != Outcome.NO_DEVICE
+        return self.gravest is not Verdict.AS_EXPECTED and self.outcome != Outcome.NO_DEVICE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +129,7 @@ def judge(case: Case, record: Record | None, cell: str, variant: Mapping[str, st
         )
     expectation = expectation_for(case, versions_of(record["cell"]), variant)
     expected = expectation.outcome if expectation else str(Outcome.PASSED)
-    matches = record["outcome"] == expected and (not expectation or signature_matches(expectation.signature, record))
-    if matches:
+    if matches(expectation, record):
         verdict = Verdict.AS_EXPECTED
     elif record["outcome"] == Outcome.PASSED:
         verdict = Verdict.FIXED
@@ -117,7 +137,22 @@ def judge(case: Case, record: Record | None, cell: str, variant: Mapping[str, st
         verdict = Verdict.REGRESSED
     else:
         verdict = Verdict.CHANGED
-    return Judged(cell=cell, case=case.name, variant=variant, record=record, expectation=expectation, verdict=verdict)
+    return Judged(
+        cell=cell,
+        case=case.name,
+        variant=variant,
+        record=record,
+        expectation=expectation,
+        verdict=verdict,
+        cost=judge_cost(record.get("counters") or {}),
+    )
+
+
+def matches(expectation: Expectation | None, record: Record) -> bool:
+    """Tell whether a record is what was expected: the outcome, and the signature where there is a pattern."""
+    if expectation is None:
+        return bool(record["outcome"] == Outcome.PASSED)
+    return bool(record["outcome"] == expectation.outcome) and signature_matches(expectation.signature, record)
 
 
 def signature_matches(pattern: str, record: Record) -> bool:
@@ -126,11 +161,19 @@ def signature_matches(pattern: str, record: Record) -> bool:
     return re.search(pattern, text) is not None
 
 
-def judge_cell_state(expected: str, state: str) -> Verdict:
-    """Judge how far a cell came: it is as expected, or a person has to look."""
+def judge_cell_state(expected: str, state: str, says: str = "", words: str = "") -> Verdict:
+    """Judge how far a cell came: it is as expected, or a person has to look.
+
+    ``says`` is a pattern for the ``words`` that come with a state. A source that could not be had
+    says nothing about the cell: that is unknown.
+    """
+    if state in {CellState.UNREACHABLE, CellState.NOT_RUN}:
+        return Verdict.UNKNOWN
     if state == expected:
-        return Verdict.AS_EXPECTED
-    return Verdict.FIXED if state == CellState.READY else Verdict.REGRESSED
+        return Verdict.AS_EXPECTED if re.search(says, words) else Verdict.CHANGED
+    if expected == CellState.READY:
+        return Verdict.REGRESSED
+    return Verdict.FIXED if state == CellState.READY else Verdict.CHANGED
 
 
 def audit(case: Case, records: Iterable[Record]) -> list[AuditedClaim]:
@@ -143,8 +186,12 @@ def _audit_one(case: Case, claim: Claim, records: list[Record]) -> AuditedClaim:
     agreeing: list[Record] = []
     disagreeing: list[Record] = []
     for record in records:
-        if covers(claim.where, claim.only, versions_of(record["cell"]), record["variant"]):
-            agrees = record["outcome"] in claim.outcome and signature_matches(claim.signature, record)
+        numbers = {path: _number(record, path) for path in claim.minimum}
+        if None not in numbers.values() and covers(
+            claim.where, claim.only, versions_of(record["cell"]), record["variant"]
+        ):
+            enough = all(numbers[path] >= least for path, least in claim.minimum.items())
+            agrees = enough and record["outcome"] in claim.outcome and signature_matches(claim.signature, record)
             (agreeing if agrees else disagreeing).append(record)
     if not agreeing and not disagreeing:
         result = Audit.UNTESTED
@@ -162,6 +209,13 @@ def _audit_one(case: Case, claim: Claim, records: list[Record]) -> AuditedClaim:
         disagreeing=_places(disagreeing),
         example=_example(deciding[0]) if deciding else "",
     )
+
+
+def _number(record: Record, path: str) -> Any:
+    value: Any = record
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _places(records: list[Record]) -> tuple[str, ...]:

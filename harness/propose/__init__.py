@@ -1,0 +1,1 @@
+"""Propose edits to expectation windows, so that they say what was measured."""

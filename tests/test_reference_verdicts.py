@@ -1,0 +1,99 @@
+"""The published references through the gate: green as they are, red for one changed outcome, never green for a hole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from harness.catalogue import load_cases
+from harness.cli import cli
+from harness.matrix import load_matrix
+from harness.plan import Selection, plan_run
+from harness.records import append_records
+from harness.reference import read_reference
+from harness.runs import Run
+from harness.summary import summarise
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.records import Record
+
+
+@pytest.fixture
+def _reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
+
+
+def as_run(name: str, records: list[Record]) -> Run:
+    """Make a run that was asked for the whole matrix and has these records."""
+    matrix = load_matrix(name)
+    run = Run(id=name)
+    head = {"matrix": name, "title": matrix.title, "device": "cpu", "run": name}
+    run.add_plan(head, plan_run(matrix, load_cases(), Selection()))
+    append_records(run.folder / "records" / "reference.jsonl", records)
+    return run
+
+
+@pytest.mark.usefixtures("_reports")
+@pytest.mark.parametrize("name", ["documented", "grid", "torch", "library"])
+def test_every_record_of_a_reference_has_its_verdict(name: str) -> None:
+    """All that the matrix asks for is there, and as expected; the gate says 0."""
+    summary = summarise(as_run(name, read_reference(name)), load_cases())
+    assert set(summary.verdicts()) <= {"as-expected", "unknown"}
+    assert summary.for_a_person() == []
+    gate = CliRunner().invoke(cli, ["gate", name])
+    assert gate.exit_code == 0, gate.output
+
+
+@pytest.mark.usefixtures("_reports")
+def test_a_past_night_is_as_expected() -> None:
+    """The nightly floats: its reference is one night's, for the cases of that night; nothing of it needs a person."""
+    summary = summarise(as_run("nightly", read_reference("nightly")), load_cases())
+    assert [one for one in summary.for_a_person() if one.record] == []
+
+
+@pytest.mark.usefixtures("_reports")
+@pytest.mark.parametrize("name", ["documented", "grid"])
+def test_one_flipped_outcome_is_red_and_named(name: str) -> None:
+    """A passed record made wrong turns the gate red with that cell; a filter for something else does not see it."""
+    records = read_reference(name)
+    flipped = next(one for one in reversed(records) if one.get("outcome") == "passed")
+    flipped.update(outcome="wrong", message="planted")
+    as_run(name, records)
+    gate = CliRunner().invoke(cli, ["gate", name])
+    assert gate.exit_code == 1
+    assert flipped["cell"]["id"] in gate.output.replace("\n", "")
+    assert "regressed" in gate.output
+    assert CliRunner().invoke(cli, ["gate", name, "--fail-on", "fixed"]).exit_code == 0
+    assert CliRunner().invoke(cli, ["gate", name, "--fail-on", "regressed"]).exit_code == 1
+    elsewhere = next(one["cell"]["id"] for one in records if "key" in one and one["cell"] != flipped["cell"])
+    assert CliRunner().invoke(cli, ["gate", name, "--cell", elsewhere]).exit_code == 0
+
+
+@pytest.mark.usefixtures("_reports")
+@pytest.mark.parametrize("state", [False, True])
+def test_a_cell_without_records_is_unknown(state: bool) -> None:
+    """Whether it was measured or could not be imported: without its records the gate is red."""
+    records = read_reference("grid")
+    cell = next(one["cell"]["id"] for one in records if ("key" not in one) == state)
+    as_run("grid", [one for one in records if one["cell"]["id"] != cell])
+    gate = CliRunner().invoke(cli, ["gate", "grid"])
+    assert gate.exit_code == 1
+    assert "unknown" in gate.output or "not-run" in gate.output
+    assert cell in gate.output.replace("\n", "")
+
+
+@pytest.mark.usefixtures("_reports")
+def test_the_claims_are_audited_against_the_references() -> None:
+    """What the documents say is confirmed, refuted or untested; the cure that is none is refuted."""
+    told = CliRunner().invoke(cli, ["claims"])
+    assert told.exit_code == 0, told.output
+    lines = told.output.splitlines()
+    assert "refuted       003.torch-2.5.1" in lines
+    assert "confirmed     000.error-in-0.13.0" in lines
+    assert "untested here 001.several-devices" in lines
+    assert all(len(line) <= 100 for line in lines if "「" not in line)
+    assert CliRunner().invoke(cli, ["claims", "--document", "9"]).exit_code == 2
