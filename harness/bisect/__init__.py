@@ -1,0 +1,1 @@
+"""Bisect: from a red variant to the release, the package and the commit."""

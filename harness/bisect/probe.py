@@ -1,0 +1,195 @@
+"""Probe: measure exactly one variant in one cell, in a worker that is kept warm."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Self
+
+from harness.environment import Environment, InstallFailed, build, cache_folder
+from harness.errors import EnvironmentFailure
+from harness.interface import SCHEMA, CellState
+from harness.kept import KeptWorkers
+from harness.locks import LockBook
+from harness.matrix import MATRICES
+from harness.measure import cell_facts
+from harness.records import KNOWN, append_records, key_of, machine_facts, place, place_of
+from harness.reference import published, read_reference
+from harness.resolve import Lock, Unresolved, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.catalogue import Case
+    from harness.records import Record
+    from harness.runs import Run
+    from harness.spec import Cell
+    from harness.store import Store
+
+MATRIX = "bisect"
+"""What stands for a matrix in the records of probes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is measured in every probe. ``variant`` has its device and dtype; ``limit_s`` is in seconds."""
+
+    case: Case
+    variant: Mapping[str, str]
+    limit_s: float = 60.0
+    timed: bool = False
+
+    def key(self, lock: str, python: str, *, timed: bool) -> str:
+        """Name the measurement as the store knows it."""
+        return key_of(
+            lock=lock, python=python, case=self.case, variant=self.variant, machine=machine_facts(), timed=timed
+        )
+
+    def describe(self, key: str) -> dict[str, Any]:
+        """Describe the variant as a worker takes it."""
+        return {"key": key, "case": self.case.name, "document": self.case.document, "variant": dict(self.variant)}
+
+
+class Locks:
+    """Locks of cells: those that the matrices keep, those of earlier bisects, else resolved now."""
+
+    def __init__(self, *, fresh: bool = False) -> None:
+        """Open every book; with ``fresh`` none of them answers, and cells are resolved again."""
+        self._own = LockBook(cache_folder() / "bisect-locks.json")
+        kept = [LockBook(path) for path in sorted((MATRICES / "locks").glob("*.json"))]
+        self._books = [] if fresh else [*kept, self._own]
+        self._resolved: dict[str, Lock | Unresolved] = {}
+        self._last: Lock | None = None
+        self._asking = threading.Lock()
+
+    def kept(self, cell: Cell) -> Lock | None:
+        """Give the lock of a cell if there is one; asks no resolver."""
+        found = self._resolved.get(cell.id) or next((lock for book in self._books if (lock := book.get(cell))), None)
+        return found if isinstance(found, Lock) else None
+
+    def put(self, cell: Cell, lock: Lock) -> None:
+        """Give a cell a lock that no resolver was asked for."""
+        self._resolved[cell.id] = lock
+
+    def get(self, cell: Cell) -> Lock | Unresolved:
+        """Give the lock of a cell, or the resolver's words.
+
+        A cell without a date is resolved to what the one before it had, where that is allowed, so
+        that nothing but the axis changes from probe to probe.
+        """
+        with self._asking:
+            if (lock := self.kept(cell)) is not None:
+                self._last = lock
+                return lock
+            if cell.id not in self._resolved:
+                answer = self._resolved[cell.id] = resolve(cell, prefer=None if cell.as_of else self._last)
+                if isinstance(answer, Lock):
+                    self._last = answer
+                    self._own.keep({cell: answer})
+            return self._resolved[cell.id]
+
+
+class Prober:
+    """Measures one variant in cell after cell; records go to a run of its own, and to the store."""
+
+    def __init__(self, subject: Subject, run: Run, store: Store, *, fresh: bool = False) -> None:
+        """Without ``fresh`` what the store knows is not measured again."""
+        self.subject, self._run, self._store, self._fresh = subject, run, store, fresh
+        self.locks = Locks()
+        self._stack = ExitStack()
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="prepare")
+        self._prepared: set[str] = set()
+
+    def __enter__(self) -> Self:
+        """Make room for workers; none is started yet."""
+        one = self.subject
+        workers = KeptWorkers(self._run.folder, limit_s=one.limit_s, timed=one.timed, device=one.variant["device"])
+        self.workers = self._stack.enter_context(workers)
+        self._scratch = Path(self._stack.enter_context(TemporaryDirectory(prefix="prompt-bench-")))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the workers."""
+        self._ahead.shutdown(wait=False, cancel_futures=True)
+        self._stack.close()
+
+    def published(self, cells: Sequence[Cell]) -> dict[int, Record]:
+        """Give what the published records say of cells, by index.
+
+        They were measured elsewhere: a hint where to look, never an answer.
+        """
+        places = {
+            place(cell.id, self.subject.case.name, self.subject.variant): index for index, cell in enumerate(cells)
+        }
+        records = (record for name in published() for record in read_reference(name))
+        return {
+            places[where]: record for record in records if "key" in record and (where := place_of(record)) in places
+        }
+
+    def prepare(self, cells: Sequence[Cell]) -> None:
+        """Resolve and build cells in the background, while something else is measured.
+
+        What cannot be had is said when the cell is measured.
+        """
+        for cell in cells:
+            if cell.id not in self._prepared and self.known(cell) is None:
+                self._prepared.add(cell.id)
+                self._ahead.submit(self._prepare, cell)
+
+    def _prepare(self, cell: Cell) -> None:
+        lock = self.locks.get(cell)
+        if isinstance(lock, Lock):
+            build(lock, cell.python)
+
+    def known(self, cell: Cell) -> Record | None:
+        """Give what the store knows of a cell; asks no resolver and measures nothing.
+
+        When nothing is timed here, a record with latencies serves as well.
+        """
+        lock = None if self._fresh else self.locks.kept(cell)
+        if lock is None:
+            return None
+        return self._in_store(lock.digest, cell.python)
+
+    def _in_store(self, digest: str, python: str) -> Record | None:
+        wanted = [self.subject.key(digest, python, timed=True)]
+        if not self.subject.timed:
+            wanted.append(self.subject.key(digest, python, timed=False))
+        found = {key: record for key, record in self._store.find(wanted).items() if record["outcome"] in KNOWN}
+        return next((found[key] for key in wanted if key in found), None)
+
+    def measure(self, cell: Cell) -> Record:
+        """Measure the variant in a cell, whatever the store knows; give its record or its cell's state."""
+        lock = self.locks.get(cell)
+        if isinstance(lock, Unresolved):
+            return self._state(cell_facts(cell, MATRIX, None), lock.state, lock.words)
+        facts = cell_facts(cell, MATRIX, lock)
+        try:
+            environment = build(lock, cell.python)
+        except InstallFailed as error:
+            return self._state(facts, CellState.INSTALL_FAILED, str(error))
+        return self._ask(facts, environment)
+
+    def _ask(self, facts: dict[str, Any], environment: Environment) -> Record:
+        key = self.subject.key(facts["lock"], facts["python"], timed=self.subject.timed)
+        worker = self.workers.on(environment)
+        try:
+            record = worker.ask(facts, environment.overlays, self.subject.describe(key), self._scratch / "cases")
+        except EnvironmentFailure as error:
+            # The base itself dies while it is imported: nothing can be said of this cell.
+            self.workers.forget(worker)
+            return self._state(facts, CellState.IMPORT_FAILED, str(error))
+        self._store.add([record] if "key" in record else [])
+        return record
+
+    def _state(self, facts: dict[str, Any], state: CellState, words: str) -> Record:
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        head = {"schema": SCHEMA, "run": self._run.id, "time": now, "machine": machine_facts()}
+        record = {**head, "cell": {**facts, "state": str(state)}, "message": words}
+        append_records(self._run.folder / "records" / f"{facts['id']}.state.jsonl", [record])
+        return record

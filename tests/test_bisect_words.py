@@ -1,0 +1,129 @@
+"""What a report says: skips and what they leave open, other changes, what came along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.bisect.asking import Step
+from harness.bisect.axis import Found, differences, make_axis
+from harness.bisect.ends import Ends
+from harness.bisect.flow import Result
+from harness.bisect.releases import Release
+from harness.bisect.report import About, as_data, markdown, step_line
+from harness.bisect.search import Answer, Find, Search
+from harness.bisect.symptom import Symptom
+from harness.bisect.words import boundary, details, headline
+from harness.errors import ExitStatus
+from harness.resolve import Lock
+from harness.spec import Cell
+
+RECORDS: dict[str, dict[str, Any]] = {
+    "g": {"outcome": "passed", "cell": {"id": "c"}},
+    "b": {"outcome": "wrong", "message": "drops the prompt", "cell": {"id": "c"}},
+    "o": {"outcome": "error", "signature": "KeyError: other", "cell": {"id": "c"}},
+    "s": {"cell": {"id": "c", "state": "import-failed"}, "message": "no module named x"},
+}
+SYMPTOM = Symptom(outcome="wrong", words="drops the prompt")
+ABOUT = About(
+    case="planted",
+    variant={"model": "llama", "device": "cpu"},
+    held="torch 2.13.0",
+    command=("--x",),
+    run="r",
+    failing=("peft0.1", "grid"),
+)
+
+
+def found_of(history: str, find: Find = Find.FIRST_BAD) -> Found:
+    """Search a line of records as letters: good, bad, other failure, skip."""
+    held = Cell(python="3.11", pins={"transformers": "4.45.2"})
+    axis = make_axis("peft", tuple(Release(version=f"0.{n}.0") for n in range(len(history))), held)
+    records = {}
+    search = Search(find, 0, len(history) - 1)
+    while (ask := search.next()) is not None:
+        records[ask.index] = RECORDS[history[ask.index]]
+        search.tell(ask.index, SYMPTOM.answer(records[ask.index]))
+    return Found(
+        axis=axis, ends=Ends(low=0, high=len(history) - 1, find=find), ends_from="as given", finding=search.finding(),
+        rule=SYMPTOM, records=records, came_along={},
+    )  # fmt: skip
+
+
+def test_the_plain_answer() -> None:
+    """One sentence with both neighbours; the boundary for a sentence about several packages."""
+    found = found_of("ggggbbb")
+    assert headline(found) == "peft 0.4.0 is the first bad release: 0.3.0 is good, 0.4.0 is bad"
+    assert boundary(found) == ">= 0.4.0"
+    assert boundary(found_of("bbg", Find.FIRST_FIXED)) == "< 0.2.0"
+    assert "Bad is: wrong: drops the prompt" in details(found)
+    assert "Nothing but peft differs between the two locks." in details(found)
+
+
+def test_skips_leave_a_range_open() -> None:
+    """Every release that may be it is named, with the reason why it could not be asked."""
+    found = found_of("ggssbb")
+    assert headline(found) == "first bad release: one of 0.2.0 to 0.4.0 (0.1.0 is good, 0.4.0 is bad)"
+    (line,) = [line for line in details(found) if line.startswith("Could not be answered")]
+    assert "0.2.0 (import-failed: no module named x); 0.3.0 (import-failed" in line
+
+
+def test_another_failure_is_never_called_good() -> None:
+    """Neither beside the change nor away from it."""
+    found = found_of("bbooo" + "g", Find.FIRST_FIXED)
+    said = headline(found)
+    assert said == "peft 0.2.0 is the first release without this failure: 0.1.0 is bad, 0.2.0 fails otherwise"
+    assert any("does not show it but fails otherwise: error: KeyError: other" in line for line in details(found))
+    away = found_of("gogggbbb")
+    told = [line for line in details(away) if "counts as without it" in line]
+    assert bool(told) == (1 in away.records)
+
+
+def test_an_end_that_refuses() -> None:
+    """The end, what it should be, what it is, and which option to change."""
+    found = found_of("gggg")
+    assert headline(found) == "peft 0.3.0 should be bad but is good (passed); choose another --bad"
+    assert boundary(found) is None
+    assert Result(axes=[found]).exit_status() is ExitStatus.NEEDS_A_PERSON
+    assert Result(axes=[found_of("gb")]).exit_status() is ExitStatus.AS_EXPECTED
+
+
+@given(st.sampled_from(list(Find)), st.text(alphabet="gbos", max_size=30))
+def test_every_history_has_a_report(find: Find, inner: str) -> None:
+    """Whatever was seen, the Markdown has the answer and every probe, and the JSON every answer."""
+    ends = ("g", "b") if find is Find.FIRST_BAD else ("b", "g")
+    found = found_of(f"{ends[0]}{inner}{ends[1]}", find)
+    steps = [
+        Step(place=f"p{index}", label=f"peft 0.{index}.0", why="halving", record=record, source="measured", seconds=0.5)
+        for index, record in found.records.items()
+    ]
+    result = Result(axes=[found])
+    text = markdown(ABOUT, result, steps)
+    assert headline(found) in text
+    assert text.count("| halving |") == len(steps)
+    assert "    python -m harness bisect --x" in text
+    assert "    python -m harness repro planted --cell peft0.1 --matrix grid --variant llama" in text
+    data = as_data(ABOUT, result, steps)
+    assert len(data["axes"][0]["answers"]) == len(found.records)
+    change = found.finding.change
+    assert change is not None
+    assert data["axes"][0]["answers"][f"0.{change.right}.0"] == str(find.new)
+
+
+@given(st.text(max_size=200), st.text(max_size=200), st.sampled_from(["measured", "store", "journal"]))
+def test_a_step_fits_a_line(label: str, words: str, source: str) -> None:
+    """100 columns, whatever the words."""
+    record = {"outcome": "wrong", "message": words, "cell": {"id": "c"}}
+    step = Step(place="p", label=label, why="git bisect", record=record, source=source, seconds=12.3)
+    assert len(step_line(7, step)) <= 100
+
+
+def test_what_came_along_is_told() -> None:
+    """Two locks of neighbours may differ in more than the axis."""
+    left = Lock(pins=("numpy==1.0", "peft==0.1", "tokenizers==0.20"))
+    right = Lock(pins=("numpy==1.0", "peft==0.2", "regex==1", "tokenizers==0.21"))
+    assert differences(left, right, leave_out="peft") == {"regex": ("-", "1"), "tokenizers": ("0.20", "0.21")}
+    assert differences(left, None, leave_out="peft") == {}
+    assert found_of("gb").answer(0) is Answer.GOOD
