@@ -14,9 +14,9 @@ class ForwardCounter:
     as tokens that grow from call to call.
     """
 
-    def __init__(self, model: Any) -> None:
-        """Observe ``model``; nothing is attached before the context is entered."""
-        self._model = model
+    def __init__(self, model: Any, *, use_cache: bool | None = None) -> None:
+        """Observe ``model``; nothing is attached before the context is entered. ``use_cache`` is what was asked for."""
+        self._model, self._use_cache = model, use_cache
         self.calls: list[dict[str, int | None]] = []
 
     def __enter__(self) -> Self:
@@ -29,9 +29,9 @@ class ForwardCounter:
         self._hook.remove()
 
     def _observe(self, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        fed = kwargs.get("inputs_embeds")
-        if fed is None:
-            fed = kwargs.get("input_ids")
+        # An encoder-decoder is fed what its decoder is fed: the encoder runs once.
+        names = ("decoder_input_ids", "inputs_embeds", "input_ids")
+        fed = next((kwargs[name] for name in names if kwargs.get(name) is not None), None)
         if fed is None and args:
             fed = args[0]
         tokens = 0 if fed is None else int(fed.shape[0] * fed.shape[1])
@@ -40,6 +40,7 @@ class ForwardCounter:
     def summary(self) -> dict[str, Any]:
         """Give the counters of a record: calls, tokens fed in all and per call, cache per call."""
         return {
+            **({} if self._use_cache is None else {"use_cache": self._use_cache}),
             "forward_calls": len(self.calls),
             "tokens_fed": sum(call["tokens"] or 0 for call in self.calls),
             "tokens_per_call": [call["tokens"] for call in self.calls],
@@ -61,4 +62,7 @@ def cache_length(past: Any) -> int | None:
         return int(past.get_seq_length())
     if not past or past[0] is None:
         return 0
+    if not isinstance(past[0], tuple | list):
+        # GPTBigCode of before transformers 4.54: key and value in one, ``(batch, length, 2 * head size)``.
+        return int(past[0].shape[-2])
     return int(past[0][1].shape[-2])

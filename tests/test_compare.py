@@ -1,0 +1,156 @@
+"""Two real cells side by side, and what a lost cache or a failed variant looks like; no verdict rests on a clock."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.catalogue import load_cases
+from harness.cost_verdict import CostVerdict, judge_cost
+from harness.environment import Environment, build
+from harness.index import clean_environment
+from harness.interface import Outcome
+from harness.locks import lock_book
+from harness.matrix import ROOT, load_matrix
+from harness.records import read_records
+
+CELL = "peft0.15.2-st4.1.0-tf4.51.3-torch2.13.0-py3.11@20250418"
+"""A cell in which every variant of ``generate_with_cache`` passes."""
+
+BROKEN = "peft0.13.0-st3.1.1-tf4.45.1-torch2.13.0-py3.11@20241008"
+FAMILIES = ("llama", "gpt2", "bloom", "qwen2", "opt")
+SOUND = "use_cache=use_cache)\n    trial.evidence"
+LOST = "use_cache=False)\n    trial.evidence"
+
+
+@pytest.fixture(scope="module")
+def environment() -> Environment:
+    """Build (or find) the environment of the cell, as its matrix has it locked."""
+    matrix = load_matrix("documented")
+    (cell,) = (one for one in matrix.cells if one.id == CELL)
+    lock = lock_book(matrix).get(cell)
+    assert lock is not None
+    return build(lock, cell.python)
+
+
+def work(environment: Environment, folder: Path, *, lose_the_cache: bool) -> list[dict[str, Any]]:
+    """Measure every family once, twice for the first, with a worker on a copy of the case."""
+    root = folder / "root"
+    shutil.copytree(ROOT / "harness", root / "harness")
+    shutil.copytree(ROOT / "cases", root / "cases")
+    path = root / "cases" / "generate_with_cache.py"
+    text = path.read_text(encoding="utf-8")
+    assert text.count(SOUND) == 1
+    if lose_the_cache:
+        path.write_text(text.replace(SOUND, LOST), encoding="utf-8")
+    variants = [
+        {"index": n, "key": str(n), "case": "generate_with_cache", "document": "000",
+         "variant": {"model": family, "method": "prompt_tuning", "aspect": "cached", "device": "cpu"}}
+        for n, family in enumerate(FAMILIES)
+    ]  # fmt: skip
+    entries = [
+        {"cell": {"id": name, "packages": {"peft": "0.15.2"}}, "overlays": [str(one) for one in environment.overlays],
+         "log": str(folder / "log"), "benchmarks": str(folder / f"{name}.json"), "scratch": str(folder / "scratch"),
+         "variants": chosen}
+        for name, chosen in (("all", variants), ("again", variants[:1]))
+    ]  # fmt: skip
+    job = {
+        "root": str(root), "behind": [str(one) for one in environment.behind], "output": str(folder / "out.jsonl"),
+        "limit_s": 120, "device": "cpu", "header": {"schema": 1, "run": "r", "machine": {}}, "cells": entries,
+    }  # fmt: skip
+    job_path = folder / "job.json"
+    job_path.write_text(json.dumps(job), encoding="utf-8")
+    command = [str(environment.python), "-P", str(ROOT / "harness" / "cell" / "worker.py"), str(job_path)]
+    subprocess.run(command, check=True, capture_output=True, env=clean_environment(os.environ), timeout=600)
+    return list(read_records(folder / "out.jsonl"))
+
+
+@pytest.fixture(scope="module")
+def sound(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Measure the case as it is."""
+    return work(environment, tmp_path_factory.mktemp("sound"), lose_the_cache=False)
+
+
+def test_a_planted_loss_of_the_cache_is_found_in_every_family(
+    environment: Environment, sound: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """The answers stay right, so no outcome tells; the counters do, in all five, and never without the loss."""
+    lost = work(environment, tmp_path, lose_the_cache=True)
+    for records, expected in ((sound, CostVerdict.AS_EXPECTED), (lost, CostVerdict.REGRESSED)):
+        assert {one["variant"]["model"] for one in records} == set(FAMILIES)
+        assert {one["outcome"] for one in records} == {Outcome.PASSED}
+        assert {judge_cost(one["counters"]) for one in records} == {expected}
+
+
+def test_counters_are_the_same_in_two_processes(sound: list[dict[str, Any]]) -> None:
+    """Forward calls, tokens, operators, FLOPs and bytes: exact, so equal to the last digit."""
+    first, again = (next(one for one in sound if one["cell"]["id"] == name) for name in ("all", "again"))
+    assert first["counters"] == again["counters"]
+    assert first["counters"]["operators"] > 0
+    assert first["counters"]["flops"] > 0
+    assert first["counters"]["bytes_allocated"] > 0
+    assert "not_counted" not in first["counters"]
+
+
+def test_a_record_has_arms_in_pairs_with_their_parts(sound: list[dict[str, Any]]) -> None:
+    """Eight pairs; prefill and decode add up to less than what the clock said; a line an arm in pytest-benchmark."""
+    latency = sound[0]["latency"]
+    for arm in ("cached", "uncached"):
+        one = latency[arm]
+        assert len(one["samples_s"]) == len(one["waited_s"]) == len(one["prefill"]["samples_s"]) == 8
+        assert one["forward_calls"] == 8
+        for whole, prefill, decode in zip(
+            one["samples_s"], one["prefill"]["samples_s"], one["decode"]["samples_s"], strict=True
+        ):
+            assert 0 < prefill + decode <= whole * 1.001
+    assert latency["cached"]["tokens_fed"] < latency["uncached"]["tokens_fed"]
+
+
+def test_two_cells_are_compared_from_the_command_line(environment: Environment, tmp_path: Path) -> None:
+    """What runs in both is timed in pairs, what fails in one is said so; pytest-benchmark reads the files."""
+    case = "generate_with_cache:gpt2-prompt_tuning-cached,generate_with_cache:bloom-prompt_tuning-cached"
+    command = [sys.executable, "-m", "harness", "compare", BROKEN, CELL, "--case", case, "--budget", "1", "--json"]
+    environ = {**os.environ, "PROMPT_BENCH_REPORTS": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environ, check=False)
+    assert done.returncode in {0, 1}, done.stderr
+    answer = json.loads(done.stdout)
+    gpt2, bloom = answer["variants"]
+    assert (gpt2["variant"]["model"], gpt2["pairs"] > 0) == ("gpt2", True)
+    assert gpt2["pairs"] % 2 == 0
+    assert gpt2["counters"].get("tokens_fed") is None, "both feed the same tokens"
+    assert "error in the first cell (RuntimeError: The expanded size" in bloom["sentence"]
+    files = [str(tmp_path / "runs" / answer["run"] / "benchmarks" / f"{side}.json") for side in ("first", "second")]
+    data = [json.loads(Path(path).read_text(encoding="utf-8")) for path in files]
+    assert [len(one["benchmarks"][0]["stats"]["data"]) for one in data] == [gpt2["pairs"]] * 2
+    tool = "import sys; sys.path[:0] = sys.argv.pop(1).split(':'); from pytest_benchmark.cli import main; main()"
+    behind = ":".join(str(one) for one in environment.behind)
+    compared = subprocess.run(
+        [str(environment.python), "-c", tool, behind, "compare", *files],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert compared.returncode == 0, compared.stderr
+    assert "gpt2-prompt_tuning-cached" in compared.stdout
+
+
+def test_the_case_by_name_runs_only_where_it_is_named() -> None:
+    """The long case is asked for by one cell of the documented matrix, and no pattern means it."""
+    from harness.plan import Selection, plan_run
+
+    planned = plan_run(load_matrix("documented"), load_cases(), Selection())
+    with_it = [one.cell.id for one in planned if any(case.name == "generate_cost_growth" for case, _ in one.variants)]
+    assert [one.partition("-")[0] for one in with_it] == ["peft0.21.2"]
+    assert not any(
+        case.name == "generate_cost_growth"
+        for one in plan_run(load_matrix("nightly"), load_cases(), Selection())
+        for case, _ in one.variants
+    )
