@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from harness.cell.trial import Trial
 
 DOCUMENT = "000"
+UPSTREAM = ("https://github.com/huggingface/peft/issues/2131", "https://github.com/huggingface/peft/issues/2123")
+ORACLE = "cache"
 VIRTUAL_TOKENS = 20
 NEW_TOKENS = 8
 QUESTION = "3+4=7</s>2+2=4</s>5+1=6</s>8+8=16</s>9+0=9</s> 1+1="
@@ -56,6 +58,53 @@ CLAIMS = (
         only={"aspect": ("cached",)},
         outcome=("passed",),
     ),
+    Claim(
+        id="000.prompt-tuning",
+        quote="实现Prompt Tuning、Prefix Tuning和P-Tuning等基于提示的微调方法时…张量维度不匹配错误",
+        english="It meets prompt tuning.",
+        where={"peft": "==0.13.0"},
+        only={"aspect": ("cached",), "method": ("prompt_tuning",)},
+        outcome=("error",),
+        signature="expanded size|must match",
+        quantifier="any",
+    ),
+    Claim(
+        id="000.prefix-tuning",
+        quote="实现Prompt Tuning、Prefix Tuning和P-Tuning等基于提示的微调方法时…张量维度不匹配错误",
+        english="It meets prefix tuning.",
+        where={"peft": "==0.13.0"},
+        only={"aspect": ("cached",), "method": ("prefix_tuning", "prefix_tuning_projection")},
+        outcome=("error",),
+        signature="expanded size|must match",
+        quantifier="any",
+    ),
+    Claim(
+        id="000.p-tuning",
+        quote="实现Prompt Tuning、Prefix Tuning和P-Tuning等基于提示的微调方法时…张量维度不匹配错误",
+        english="It meets p-tuning.",
+        where={"peft": "==0.13.0"},
+        only={"aspect": ("cached",), "method": ("p_tuning",)},
+        outcome=("error",),
+        signature="expanded size|must match",
+        quantifier="any",
+    ),
+    Claim(
+        id="000.uncached-is-slower",
+        quote="但可能会影响生成效率,因为禁用了缓存机制",
+        english="Without the cache generation may be less efficient.",
+        only={"aspect": ("cached",)},
+        outcome=("passed",),
+        minimum={"latency.ratio": 1.0},
+        quantifier="any",
+    ),
+    Claim(
+        id="000.newest-stable",
+        quote="始终使用最新稳定版本的PEFT库",
+        english="The newest stable PEFT is free of it.",
+        where={"peft": ">=0.21.2"},
+        only={"aspect": ("cached",)},
+        outcome=("passed",),
+    ),
 )
 
 EMBEDDING_METHODS = ("prompt_tuning", "p_tuning")
@@ -69,8 +118,22 @@ UNCACHED_PREFIX = "docs/findings.md#generate-without-the-cache-and-prefix-tuning
 EXPECTATIONS = (
     # Early peft builds prefixes of the full number of heads, also where keys are grouped (peft #1901).
     Expectation(
+        where={"peft": ">=0.8.2,<=0.11.1", "transformers": ">=4.37.2,<=4.47.1"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="Sizes of tensors must match except in dimension",
+        link="https://github.com/huggingface/peft/pull/1901",
+    ),
+    Expectation(
         where={"peft": ">=0.8.2,<=0.11.1", "transformers": ">=4.37.2,<=4.41.2"},
-        only={"model": ROTARY, "method": PREFIX_METHODS},
+        only={"model": ("qwen2",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="Sizes of tensors must match except in dimension",
+        link="https://github.com/huggingface/peft/pull/1901",
+    ),
+    Expectation(
+        where={"peft": ">=0.8.2,<=0.11.1", "transformers": ">=4.37.2,<=4.41.2"},
+        only={"model": ROTARY, "method": ("prefix_tuning_projection",)},
         outcome="error",
         signature="Sizes of tensors must match except in dimension",
         link="https://github.com/huggingface/peft/pull/1901",
@@ -85,14 +148,28 @@ EXPECTATIONS = (
     # An early peft with a transformers of a year later: document 003's pair.
     Expectation(
         where={"peft": "==0.8.2", "transformers": "==4.48.3"},
-        only={"model": ("llama", "qwen2", "bloom"), "method": EMBEDDING_METHODS, "aspect": ("cached",)},
+        only={"model": ("bloom", "qwen2"), "method": EMBEDDING_METHODS, "aspect": ("cached",)},
         outcome="error",
         signature="KeyError: 'Cache only has",
         link="https://github.com/huggingface/peft/issues/2379",
     ),
     Expectation(
+        where={"peft": ">=0.8.2,<=0.11.1", "transformers": ">=4.42.4,<=4.53.3"},
+        only={"model": ("llama",), "method": EMBEDDING_METHODS, "aspect": ("cached",)},
+        outcome="error",
+        signature="KeyError: 'Cache only has",
+        link="https://github.com/huggingface/peft/issues/2379",
+    ),
+    Expectation(
+        where={"peft": ">=0.8.2,<=0.13.2", "transformers": ">=4.46.3"},
+        only={"model": ("llama",), "method": EMBEDDING_METHODS, "aspect": ("workaround",)},
+        outcome="error",
+        signature="KeyError: 'past_key_values'",
+        link=REWORK,
+    ),
+    Expectation(
         where={"peft": "==0.8.2", "transformers": "==4.48.3"},
-        only={"model": ROTARY, "method": EMBEDDING_METHODS, "aspect": ("workaround",)},
+        only={"model": ("qwen2",), "method": EMBEDDING_METHODS, "aspect": ("workaround",)},
         outcome="error",
         signature="KeyError: 'past_key_values'",
         link=REWORK,
@@ -105,8 +182,36 @@ EXPECTATIONS = (
         link=REWORK,
     ),
     Expectation(
+        where={"peft": ">=0.8.2,<=0.13.2", "transformers": ">=4.48.3,<=4.50.3"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="'tuple' object has no attribute 'get_seq_length'",
+        link=REWORK,
+    ),
+    Expectation(
+        where={"peft": ">=0.9.0,<=0.13.2", "transformers": ">=4.54.1"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="'tuple' object has no attribute 'get_seq_length'",
+        link=REWORK,
+    ),
+    Expectation(
         where={"peft": "==0.8.2", "transformers": "==4.48.3"},
-        only={"model": ROTARY, "method": PREFIX_METHODS},
+        only={"model": ("qwen2",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="'tuple' object has no attribute 'get_seq_length'",
+        link=REWORK,
+    ),
+    Expectation(
+        where={"peft": "==0.8.2", "transformers": "==4.48.3"},
+        only={"model": ROTARY, "method": ("prefix_tuning_projection",)},
+        outcome="error",
+        signature="'tuple' object has no attribute 'get_seq_length'",
+        link=REWORK,
+    ),
+    Expectation(
+        where={"peft": ">=0.12.0,<=0.13.2", "transformers": ">=4.41.2,<=4.42.4"},
+        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("workaround",)},
         outcome="error",
         signature="'tuple' object has no attribute 'get_seq_length'",
         link=REWORK,
@@ -135,15 +240,64 @@ EXPECTATIONS = (
     ),
     # The silent half of documents 000 and 001: generate answers as the base model does.
     Expectation(
-        where={"peft": ">=0.12.0,<=0.13.1", "transformers": ">=4.43.3,<=4.45.1"},
-        only={"model": ROTARY, "aspect": ("cached",)},
+        where={"peft": ">=0.13.0,<=0.13.1", "transformers": "==4.45.1"},
+        only={"model": ("llama",), "method": ("p_tuning", "prefix_tuning", "prompt_tuning"), "aspect": ("cached",)},
         outcome="wrong",
         signature="drops the prompt",
         link="https://github.com/huggingface/peft/issues/2123",
     ),
     Expectation(
+        where={"peft": "==0.12.0", "transformers": ">=4.42.4,<=4.57.6"},
+        only={"model": ("llama",), "method": EMBEDDING_METHODS, "aspect": ("cached",)},
+        outcome="wrong",
+        signature="drops the prompt",
+        link="https://github.com/huggingface/peft/issues/2123",
+    ),
+    Expectation(
+        where={"peft": ">=0.12.0,<=0.13.2", "transformers": ">=4.56.2,<=4.57.6"},
+        only={"model": ("llama",), "method": EMBEDDING_METHODS, "aspect": ("cached",)},
+        outcome="wrong",
+        signature="drops the prompt",
+        link="https://github.com/huggingface/peft/issues/2123",
+    ),
+    Expectation(
+        where={"peft": ">=0.12.0,<=0.13.2", "transformers": ">=5.1.0"},
+        only={"model": ("llama",), "method": EMBEDDING_METHODS, "aspect": ("cached",)},
+        outcome="wrong",
+        signature="drops the prompt",
+        link="https://github.com/huggingface/peft/issues/2123",
+    ),
+    Expectation(
+        where={"peft": ">=0.12.0,<=0.13.1", "transformers": ">=4.43.3,<=4.45.1"},
+        only={"model": ("qwen2",), "method": ("p_tuning", "prefix_tuning", "prompt_tuning"), "aspect": ("cached",)},
+        outcome="wrong",
+        signature="drops the prompt",
+        link="https://github.com/huggingface/peft/issues/2123",
+    ),
+    Expectation(
+        where={"peft": ">=0.12.0,<=0.13.1", "transformers": ">=4.43.3,<=4.45.1"},
+        only={"model": ROTARY, "method": ("prefix_tuning_projection",), "aspect": ("cached",)},
+        outcome="wrong",
+        signature="drops the prompt",
+        link="https://github.com/huggingface/peft/issues/2123",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": ">=4.42.4,<=4.47.1"},
+        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("cached",)},
+        outcome="wrong",
+        signature="drops the prompt",
+        link="https://github.com/huggingface/peft/issues/2123",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": ">=4.42.4,<=4.44.2"},
+        only={"model": ("llama",), "method": EMBEDDING_METHODS, "aspect": ("workaround",)},
+        outcome="wrong",
+        signature="leaves the forward loop",
+        link="https://github.com/huggingface/peft/pull/1969",
+    ),
+    Expectation(
         where={"peft": "==0.12.0", "transformers": ">=4.43.3,<=4.44.2"},
-        only={"model": ROTARY, "method": EMBEDDING_METHODS, "aspect": ("workaround",)},
+        only={"model": ("qwen2",), "method": EMBEDDING_METHODS, "aspect": ("workaround",)},
         outcome="wrong",
         signature="leaves the forward loop",
         link="https://github.com/huggingface/peft/pull/1969",
@@ -172,8 +326,15 @@ EXPECTATIONS = (
     ),
     # From here on found by this suite: use_cache=False with a prefix, up to the newest releases.
     Expectation(
+        where={"peft": ">=0.16.0", "transformers": ">=4.54.1,<=5.3.0"},
+        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("workaround",)},
+        outcome="error",
+        signature="The expanded size of the tensor",
+        link=UNCACHED_PREFIX,
+    ),
+    Expectation(
         where={"peft": ">=0.17.1,<=0.18.1", "transformers": ">=4.55.4,<=4.57.3"},
-        only={"model": ("llama",), "method": PREFIX_METHODS, "aspect": ("workaround",)},
+        only={"model": ("llama",), "method": ("prefix_tuning_projection",), "aspect": ("workaround",)},
         outcome="error",
         signature="The expanded size of the tensor",
         link=UNCACHED_PREFIX,
@@ -186,8 +347,15 @@ EXPECTATIONS = (
         link=UNCACHED_PREFIX,
     ),
     Expectation(
-        where={"peft": ">=0.20.0", "transformers": ">=5.14.1"},
-        only={"model": ("llama",), "method": PREFIX_METHODS, "aspect": ("workaround",)},
+        where={"peft": ">=0.19.1", "transformers": ">=5.4.0"},
+        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("workaround",)},
+        outcome="error",
+        signature="mat1 and mat2 shapes cannot be multiplied",
+        link=UNCACHED_PREFIX,
+    ),
+    Expectation(
+        where={"peft": ">=0.19.1", "transformers": ">=5.14.1"},
+        only={"model": ("llama",), "method": ("prefix_tuning_projection",), "aspect": ("workaround",)},
         outcome="error",
         signature="mat1 and mat2 shapes cannot be multiplied",
         link=UNCACHED_PREFIX,
@@ -200,11 +368,89 @@ EXPECTATIONS = (
         link=UNCACHED_PREFIX,
     ),
     Expectation(
-        where={"peft": ">=0.20.0", "transformers": ">=5.18.0"},
+        where={"peft": ">=0.19.1", "transformers": ">=5.18.0"},
         only={"model": ("opt",), "method": PREFIX_METHODS, "aspect": ("workaround",)},
         outcome="wrong",
         signature="leaves the forward loop",
         link=UNCACHED_PREFIX,
+    ),
+    # Releases far apart, as the grid has them; docs/grid.md reads them.
+    Expectation(
+        where={"peft": ">=0.9.0,<=0.11.1", "transformers": ">=4.42.4,<=4.44.2"},
+        only={"model": ("llama",), "method": EMBEDDING_METHODS, "aspect": ("workaround",)},
+        outcome="error",
+        signature="KeyError: 'Cache only has",
+        link="https://github.com/huggingface/peft/issues/2379",
+    ),
+    Expectation(
+        where={"peft": ">=0.9.0,<=0.13.2", "transformers": ">=4.51.3,<=4.53.3"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="ValueError: The `past_key_values` should be either a",
+        link="docs/grid.md",
+    ),
+    Expectation(
+        where={"peft": ">=0.9.0,<=0.11.1", "transformers": ">=4.54.1,<=4.57.6"},
+        only={"model": ("llama",), "method": EMBEDDING_METHODS, "aspect": ("cached",)},
+        outcome="error",
+        signature="AttributeError: 'NoneType' object has no attribute 'shape'",
+        link="docs/grid.md",
+    ),
+    Expectation(
+        where={"peft": ">=0.9.0,<=0.13.2", "transformers": "==5.0.0"},
+        only={"model": ("llama",), "method": EMBEDDING_METHODS, "aspect": ("cached",)},
+        outcome="error",
+        signature="KeyError: 'past_key_values'",
+        link="docs/grid.md",
+    ),
+    Expectation(
+        where={"peft": ">=0.12.0,<=0.13.2", "transformers": ">=4.46.3,<=4.47.1"},
+        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("workaround",)},
+        outcome="error",
+        signature="KeyError: 'past_key_values'",
+        link="docs/grid.md",
+    ),
+    Expectation(
+        where={"peft": ">=0.9.0,<=0.11.1", "transformers": ">=5.1.0"},
+        only={"model": ("llama",), "method": EMBEDDING_METHODS, "aspect": ("cached",)},
+        outcome="error",
+        signature="TypeError: 'DynamicCache' object is not subscriptable",
+        link="docs/grid.md",
+    ),
+    Expectation(
+        where={"peft": ">=0.12.0,<=0.13.2", "transformers": "==4.40.2"},
+        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("workaround",)},
+        outcome="error",
+        signature="AttributeError: 'tuple' object has no attribute 'update'",
+        link="docs/grid.md",
+    ),
+    Expectation(
+        where={"peft": ">=0.13.0,<=0.13.2", "transformers": "==4.42.4"},
+        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("cached",)},
+        outcome="error",
+        signature="AttributeError: 'tuple' object has no attribute",
+        link="docs/grid.md",
+    ),
+    Expectation(
+        where={"peft": ">=0.14.0,<=0.15.2", "transformers": ">=5.0.0"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="AttributeError: type object 'DynamicCache' has no attribute",
+        link="docs/grid.md",
+    ),
+    Expectation(
+        where={"peft": ">=0.16.0", "transformers": ">=4.43.4,<=4.44.2"},
+        only={"model": ("llama",), "method": ("p_tuning", "prefix_tuning", "prompt_tuning")},
+        outcome="error",
+        signature="TypeError: argument of type 'LlamaConfig' is not iterable",
+        link="docs/grid.md",
+    ),
+    Expectation(
+        where={"peft": ">=0.16.0", "transformers": "==4.45.2"},
+        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("cached",)},
+        outcome="error",
+        signature="IndexError: index",
+        link="docs/grid.md",
     ),
 )
 
@@ -214,9 +460,10 @@ def check(trial: Trial, benchmark: Any) -> None:
     import torch
 
     from harness.cell.counters import ForwardCounter
-    from harness.cell.latency import interleave
+    from harness.cell.latency import generating_arms, interleave
     from harness.cell.methods import attach
     from harness.cell.models import make_model
+    from harness.cell.operators import count_operators
     from harness.cell.oracles import first_difference, greedy_by_forward, greedy_by_generate, same_tokens
     from harness.cell.tokens import encode
 
@@ -238,7 +485,7 @@ def check(trial: Trial, benchmark: Any) -> None:
     trial.expect(int(reference[0, 0]) != int(base_tokens[0, 0]), "the prompt does not change what forward says")
 
     use_cache = trial.aspect == "cached"
-    with ForwardCounter(model.get_base_model()) as counter:
+    with ForwardCounter(model.get_base_model(), use_cache=use_cache) as counter:
         generated = greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS, use_cache=use_cache)
     trial.evidence["generated"] = generated[0].tolist()
     trial.counters.update(counter.summary())
@@ -248,13 +495,8 @@ def check(trial: Trial, benchmark: Any) -> None:
         trial.expect(False, f"generate(use_cache={use_cache}) {like} leaves the forward loop")  # noqa: FBT003
 
     if use_cache and trial.timed:
+        arms = generating_arms(model, ids, mask, new_tokens=NEW_TOKENS)
+        trial.counters.update(count_operators(arms["cached"]))
         trial.latency.update(
-            interleave(
-                benchmark,
-                {
-                    "cached": lambda: greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS, use_cache=True),
-                    "uncached": lambda: greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS, use_cache=False),
-                },
-                device=device,
-            )
+            interleave(benchmark, arms, model=model.get_base_model(), device=device, timing=trial.timing)
         )

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from harness.cell.trial import Trial
 
 DOCUMENT = "001"
+UPSTREAM = (
+    "https://github.com/huggingface/peft/issues/2134",
+    "https://github.com/huggingface/transformers/issues/33852",
+)
+ORACLE = "round trip"
 QUESTION = "1+1="
 ANSWER = "11"
 VIRTUAL_TOKENS = 10
@@ -109,134 +114,191 @@ CLAIMS = (
         only={"aspect": ("two_devices",)},
         outcome=("passed",),
     ),
+    Claim(
+        id="001.idefics",
+        quote="对IdeficsForVisionText2Text模型进行Prefix Tuning时…past_key_values仅显示为空的DynamicCache()实例",
+        english="With prefix tuning on Idefics past_key_values is an empty DynamicCache.",
+        only={"model": ("idefics",), "aspect": ("first_step_cache",)},
+        outcome=("wrong",),
+        signature="finds 0 positions",
+        quantifier="any",
+    ),
+    Claim(
+        id="001.newest",
+        quote="确保使用最新版本的PEFT库,以获得最稳定的Prefix Tuning支持",
+        english="The newest PEFT supports prefix tuning best.",
+        where={"peft": ">=0.21.2"},
+        only={
+            "method": ("prefix_tuning", "prefix_tuning_projection"),
+            "aspect": ("in_memory", "after_reload", "first_step_cache"),
+        },
+        outcome=("passed",),
+    ),
 )
 
 EXPECTATIONS: tuple[Expectation, ...] = (
     Expectation(
+        where={"peft": "==0.12.0", "transformers": ">=4.43.3,<=4.44.2"},
+        only={
+            "model": ("llama", "qwen2"),
+            "method": ("p_tuning", "prefix_tuning", "prefix_tuning_projection", "prompt_tuning"),
+            "aspect": ("after_reload", "in_memory"),
+        },
         outcome="wrong",
         link="https://github.com/huggingface/peft/issues/2134",
-        where={"peft": ">=0.12,<0.13", "transformers": ">=4.42,<4.45"},
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": ">=4.43.3,<=4.44.2"},
+        only={"model": ("llama", "qwen2"), "aspect": ("first_step_cache",)},
+        outcome="wrong",
+        link="https://github.com/huggingface/peft/issues/2134",
+    ),
+    Expectation(
+        where={"peft": ">=0.13.0,<=0.13.1", "transformers": "==4.45.1"},
         only={
             "model": ("llama", "qwen2"),
-            "aspect": ("in_memory", "after_reload", "first_step_cache"),
-            "method": ("prefix_tuning", "prefix_tuning_projection", "prompt_tuning", "p_tuning"),
+            "method": ("p_tuning", "prefix_tuning", "prefix_tuning_projection", "prompt_tuning"),
+            "aspect": ("after_reload", "in_memory"),
         },
-    ),
-    Expectation(
-        outcome="wrong",
-        link="https://github.com/huggingface/peft/pull/1969",
-        where={"peft": ">=0.12,<0.13", "transformers": ">=4.42,<4.43"},
-        only={"model": ("gpt2",), "aspect": ("in_memory", "after_reload")},
-    ),
-    Expectation(
         outcome="wrong",
         link="https://github.com/huggingface/transformers/pull/33861",
-        where={"peft": ">=0.13,<0.14", "transformers": ">=4.45.0,<4.45.2"},
+    ),
+    Expectation(
+        where={"peft": ">=0.13.0,<=0.13.1", "transformers": "==4.45.1"},
         only={
-            "model": ("llama", "qwen2"),
-            "aspect": ("in_memory", "after_reload"),
-            "method": ("prefix_tuning", "prefix_tuning_projection", "prompt_tuning", "p_tuning"),
+            "model": ("bloom", "idefics", "llama", "qwen2"),
+            "method": ("prefix_tuning",),
+            "aspect": ("first_step_cache",),
         },
-    ),
-    Expectation(
         outcome="wrong",
-        link="https://github.com/huggingface/transformers/pull/33861",
-        where={"peft": ">=0.13,<0.14", "transformers": ">=4.45.0,<4.45.2"},
-        only={"model": ("llama", "qwen2", "bloom", "idefics"), "aspect": ("first_step_cache",)},
         signature="finds 0 positions",
+        link="https://github.com/huggingface/transformers/pull/33861",
     ),
     Expectation(
+        where={"peft": ">=0.13.0,<=0.13.1", "transformers": "==4.45.1"},
+        only={"method": ("prefix_tuning_projection",), "aspect": ("first_step_cache",)},
+        outcome="wrong",
+        signature="finds 0 positions",
+        link="https://github.com/huggingface/transformers/pull/33861",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": ">=4.43.3,<=4.44.2"},
+        only={"method": ("p_tuning", "prompt_tuning"), "aspect": ("uncached",)},
         outcome="wrong",
         link="https://github.com/huggingface/peft/issues/2123",
-        where={"peft": ">=0.12,<0.13", "transformers": ">=4.43,<4.45"},
-        only={"method": ("prompt_tuning", "p_tuning"), "aspect": ("uncached",)},
     ),
     Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.44.2"},
+        only={"model": ("bloom",), "aspect": ("after_reload", "in_memory", "uncached")},
         outcome="error",
-        link="https://github.com/huggingface/peft/pull/1969",
-        where={"peft": ">=0.12,<0.13", "transformers": ">=4.44,<4.45"},
-        only={"model": ("bloom",), "aspect": ("in_memory", "after_reload", "uncached")},
         signature="same number of dimensions",
-    ),
-    Expectation(
-        outcome="wrong",
         link="https://github.com/huggingface/peft/pull/1969",
-        where={"peft": ">=0.12,<0.13", "transformers": ">=4.44,<4.45"},
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.44.2"},
         only={"model": ("bloom",), "aspect": ("first_step_cache",)},
+        outcome="wrong",
         signature="finds 0 positions",
+        link="https://github.com/huggingface/peft/pull/1969",
     ),
     Expectation(
+        where={"peft": ">=0.13.0,<=0.13.1", "transformers": "==4.45.1"},
+        only={"model": ("bloom",), "aspect": ("after_reload", "in_memory")},
         outcome="error",
-        link="https://github.com/huggingface/peft/issues/2131",
-        where={"peft": ">=0.13,<0.14", "transformers": ">=4.45.0,<4.45.2"},
-        only={"model": ("bloom",), "aspect": ("in_memory", "after_reload")},
         signature="expanded size",
+        link="https://github.com/huggingface/peft/issues/2131",
     ),
     Expectation(
-        outcome="error",
-        link="https://github.com/huggingface/peft/pull/2096",
-        where={"peft": ">=0.13,<0.14", "transformers": ">=4.44"},
+        where={"peft": ">=0.13.0,<=0.13.2", "transformers": ">=4.45.1,<=4.45.2"},
         only={"model": ("bloom",), "aspect": ("uncached",)},
+        outcome="error",
         signature="get_seq_length",
+        link="https://github.com/huggingface/peft/pull/2096",
     ),
     Expectation(
-        outcome="error",
-        link="https://github.com/huggingface/peft/pull/2096",
-        where={"peft": ">=0.12,<0.14", "transformers": ">=4.43"},
+        where={"peft": ">=0.12.0,<=0.13.2", "transformers": ">=4.43.3,<=4.45.2"},
         only={
             "model": ("llama", "qwen2"),
             "method": ("prefix_tuning", "prefix_tuning_projection"),
             "aspect": ("uncached",),
         },
+        outcome="error",
         signature="get_seq_length",
+        link="https://github.com/huggingface/peft/pull/2096",
     ),
     Expectation(
+        where={"peft": ">=0.8.2,<=0.11.1", "transformers": ">=4.37.2,<=4.41.2"},
+        only={
+            "model": ("llama", "qwen2"),
+            "method": ("prefix_tuning", "prefix_tuning_projection"),
+            "aspect": ("after_reload", "first_step_cache", "in_memory", "uncached"),
+        },
         outcome="error",
-        link="https://github.com/huggingface/peft/pull/1901",
-        where={"peft": "<0.12", "transformers": "<4.42"},
-        only={"model": ("llama", "qwen2"), "method": ("prefix_tuning", "prefix_tuning_projection")},
         signature="Sizes of tensors must match",
+        link="https://github.com/huggingface/peft/pull/1901",
     ),
     Expectation(
+        where={"peft": "==0.8.2", "transformers": "==4.37.2"},
+        only={"model": ("qwen2",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("after_reload", "in_memory")},
         outcome="error",
-        link="https://github.com/huggingface/peft/pull/1391",
-        where={"peft": "<0.9", "transformers": "<4.38"},
-        only={"model": ("qwen2",), "method": ("prompt_tuning", "p_tuning"), "aspect": ("in_memory", "after_reload")},
         signature="to_4d",
+        link="https://github.com/huggingface/peft/pull/1391",
     ),
     Expectation(
+        where={"peft": "==0.8.2", "transformers": "==4.48.3"},
+        only={"method": ("prefix_tuning",), "aspect": ("first_step_cache",)},
         outcome="wrong",
-        link="https://github.com/huggingface/peft/pull/1832",
-        where={"peft": "<0.12", "transformers": ">=4.48"},
-        only={"aspect": ("first_step_cache",)},
         signature="finds None positions",
+        link="https://github.com/huggingface/peft/pull/1832",
     ),
     Expectation(
+        where={"peft": "==0.8.2", "transformers": "==4.48.3"},
+        only={"method": ("prefix_tuning_projection",), "aspect": ("first_step_cache",)},
+        outcome="wrong",
+        signature="finds None positions",
+        link="https://github.com/huggingface/peft/pull/1832",
+    ),
+    Expectation(
+        where={"peft": "==0.8.2", "transformers": "==4.48.3"},
+        only={
+            "method": ("p_tuning", "prefix_tuning_projection", "prompt_tuning"),
+            "aspect": ("after_reload", "in_memory", "uncached"),
+        },
         outcome="error",
         link="https://github.com/huggingface/peft/pull/1832",
-        where={"peft": "<0.12", "transformers": ">=4.48"},
-        only={"method": ("prefix_tuning", "prefix_tuning_projection", "prompt_tuning", "p_tuning")},
     ),
     Expectation(
+        where={"peft": "==0.8.2", "transformers": "==4.48.3"},
+        only={"method": ("prefix_tuning",), "aspect": ("after_reload", "in_memory")},
         outcome="error",
-        link="https://github.com/huggingface/peft/issues/2134",
-        where={"transformers": "<4.46"},
-        only={"model": ("idefics",)},
+        link="https://github.com/huggingface/peft/pull/1832",
+    ),
+    Expectation(
+        where={"peft": "==0.8.2", "transformers": "==4.48.3"},
+        only={"method": ("prefix_tuning",), "aspect": ("uncached",)},
+        outcome="error",
+        link="https://github.com/huggingface/peft/pull/1832",
+    ),
+    Expectation(
+        where={"peft": ">=0.8.2,<=0.13.2", "transformers": ">=4.37.2,<=4.45.2"},
+        only={"model": ("idefics",), "aspect": ("after_reload", "in_memory")},
+        outcome="error",
         signature="apply_rotary_pos_emb",
+        link="https://github.com/huggingface/peft/issues/2134",
     ),
     Expectation(
+        where={"peft": ">=0.8.2,<=0.12.0", "transformers": ">=4.37.2,<=4.44.2"},
+        only={"model": ("idefics",), "aspect": ("first_step_cache",)},
         outcome="error",
-        link="https://github.com/huggingface/peft/pull/2140",
-        where={"peft": ">=0.13,<0.14", "transformers": ">=4.46"},
-        only={"model": ("gpt2",), "aspect": ("in_memory", "after_reload")},
-        signature="KeyError: .past_key_values",
+        signature="apply_rotary_pos_emb",
+        link="https://github.com/huggingface/peft/issues/2134",
     ),
     Expectation(
-        outcome="wrong",
-        link="https://github.com/huggingface/peft/pull/2140",
-        where={"peft": ">=0.13,<0.14", "transformers": ">=4.46"},
-        only={"model": ("gpt2",), "aspect": ("first_step_cache",)},
-        signature="finds None positions",
+        where={"peft": ">=0.13.0,<=0.13.2", "transformers": "==4.45.2"},
+        only={"model": ("idefics",), "aspect": ("first_step_cache",)},
+        outcome="error",
+        signature="apply_rotary_pos_emb",
+        link="https://github.com/huggingface/peft/issues/2134",
     ),
     Expectation(
         outcome="error",
@@ -246,25 +308,26 @@ EXPECTATIONS: tuple[Expectation, ...] = (
         signature="expanded size",
     ),
     Expectation(
-        outcome="error",
-        link="docs/findings.md#generate-without-the-cache-and-prefix-tuning",
-        where={"peft": ">=0.19.1", "transformers": ">=5.5.4"},
+        where={"peft": ">=0.19.1", "transformers": ">=5.14.1"},
         only={"model": ("llama",), "method": ("prefix_tuning", "prefix_tuning_projection"), "aspect": ("uncached",)},
+        outcome="error",
         signature="mat1 and mat2",
+        link="docs/findings.md#generate-without-the-cache-and-prefix-tuning",
     ),
     Expectation(
-        outcome="error",
-        link="docs/findings.md#generate-without-the-cache-and-prefix-tuning",
-        where={"peft": ">=0.17", "transformers": ">=4.55,<5"},
+        where={"peft": ">=0.17.1,<=0.18.1", "transformers": ">=4.55.4,<=4.57.3"},
         only={"model": ("bloom",), "aspect": ("uncached",)},
+        outcome="error",
         signature="broadcast shape",
+        link="docs/findings.md#generate-without-the-cache-and-prefix-tuning",
     ),
 )
 
 
 def check(trial: Trial, benchmark: Any) -> None:
     """Check one aspect; what is timed is the taught model's ``generate``, with the cache and without."""
-    from harness.cell.latency import interleave
+    from harness.cell.latency import generating_arms, interleave
+    from harness.cell.operators import count_operators
 
     device = trial.torch_device()
     base = _base(trial, device)
@@ -276,15 +339,17 @@ def check(trial: Trial, benchmark: Any) -> None:
         model = _reloaded(trial, model, _base(trial, device))
     use_cache = trial.aspect != "uncached"
     _compare(trial, "the forward loop", _by_forward(trial, model))
-    with _counted(trial, model):
+    with _counted(trial, model, use_cache=use_cache):
         generated = _by_generate(trial, model, use_cache=use_cache)
     _compare(trial, f"generate(use_cache={use_cache})", generated)
     if trial.aspect == "in_memory" and trial.timed:
-        arms = {
-            "cached": lambda: _by_generate(trial, model),
-            "uncached": lambda: _by_generate(trial, model, use_cache=False),
-        }
-        trial.latency.update(interleave(benchmark, arms, device=device))
+        inputs = _inputs(trial, model, QUESTION)
+        ids = inputs.pop("input_ids")
+        arms = generating_arms(model, ids, ids.new_ones(ids.shape), new_tokens=NEW_TOKENS, **inputs)
+        trial.counters.update(count_operators(arms["cached"]))
+        trial.latency.update(
+            interleave(benchmark, arms, model=model.get_base_model(), device=device, timing=trial.timing)
+        )
 
 
 def _first_step_cache(trial: Trial, base: Any) -> None:
@@ -293,7 +358,7 @@ def _first_step_cache(trial: Trial, base: Any) -> None:
 
     model = attach(base, trial.method, virtual_tokens=VIRTUAL_TOKENS)
     try:
-        with _counted(trial, model):
+        with _counted(trial, model, use_cache=True):
             _by_generate(trial, model)
     finally:
         # What the first forward was handed is known even when that forward fails.
@@ -403,11 +468,11 @@ def _by_generate(trial: Trial, model: Any, *, use_cache: bool = True) -> torch.T
 
 
 @contextmanager
-def _counted(trial: Trial, model: Any) -> Iterator[None]:
+def _counted(trial: Trial, model: Any, *, use_cache: bool) -> Iterator[None]:
     """Keep what the base model was fed, also when it fails."""
     from harness.cell.counters import ForwardCounter
 
-    with ForwardCounter(model.get_base_model()) as counter:
+    with ForwardCounter(model.get_base_model(), use_cache=use_cache) as counter:
         try:
             yield
         finally:

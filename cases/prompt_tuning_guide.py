@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from harness.cell.trial import Trial
 
 DOCUMENT = "003"
+UPSTREAM = (
+    "https://github.com/huggingface/peft/issues/2379",
+    "https://github.com/huggingface/transformers/issues/32060",
+)
+ORACLE = "round trip"
 VIRTUAL_TOKENS = 4
 LEARNING_RATE = 0.1
 EPOCHS = 6
@@ -71,131 +76,95 @@ CLAIMS = (
         only={"aspect": ("train", "two_adapters")},
         outcome=("passed",),
     ),
+    Claim(
+        id="003.all-updated",
+        quote="保持PEFT、Transformers和PyTorch版本同步更新",
+        english="With all of PEFT, Transformers and PyTorch up to date it works.",
+        where={"peft": ">=0.21.2", "transformers": ">=5.23.0"},
+        outcome=("passed",),
+    ),
 )
 
 EXPECTATIONS = (
+    # Bloom's forward took any keyword and refused it; Trainer began to believe signatures.
     Expectation(
-        # Bloom's forward took any keyword and refused it; Trainer began to believe signatures.
+        where={"peft": "==0.14.0", "transformers": "==4.48.2"},
+        only={"model": ("bloom",), "aspect": ("generate", "generate_uncached", "train", "two_adapters")},
         outcome="error",
-        link="https://github.com/huggingface/transformers/issues/35838",
-        where={"transformers": ">=4.48.1,<4.48.3"},
-        only={"model": ("bloom",), "aspect": ("train", "generate", "generate_uncached", "two_adapters")},
         signature="num_items_in_batch",
+        link="https://github.com/huggingface/transformers/issues/35838",
     ),
     Expectation(
-        # The two releases whose DynamicCache is built full of empty lists.
+        where={"peft": "==0.8.2", "transformers": "==4.48.3"},
+        only={"model": ("bloom",), "aspect": ("generate",)},
         outcome="error",
-        link="https://github.com/huggingface/peft/pull/2106",
-        where={"transformers": ">=4.45.0,<4.45.2", "peft": "<0.12"},
-        only={"aspect": ("generate",)},
-        signature="'list' object has no attribute 'shape'",
-    ),
-    Expectation(
-        outcome="error",
+        signature="Cache only has",
         link="https://github.com/huggingface/peft/issues/2379",
-        where={"transformers": ">=4.44,<4.54", "peft": "<0.12"},
-        only={"model": ("bloom",), "aspect": ("generate",)},
-        signature="Cache only has",
     ),
     Expectation(
-        outcome="error",
-        link="https://github.com/huggingface/transformers/issues/32060",
-        where={"transformers": ">=4.42,<4.54", "peft": "<0.12"},
+        where={"peft": "==0.8.2", "transformers": "==4.48.3"},
         only={"model": ("llama",), "aspect": ("generate",)},
-        signature="Cache only has",
-    ),
-    Expectation(
         outcome="error",
+        signature="Cache only has",
         link="https://github.com/huggingface/transformers/issues/32060",
-        where={"transformers": ">=4.44,<4.45", "peft": "<0.12"},
-        only={"model": ("bloom",), "aspect": ("generate_uncached",)},
-        signature="Cache only has",
     ),
     Expectation(
-        outcome="error",
-        link="https://github.com/huggingface/transformers/issues/32060",
-        where={"transformers": ">=4.42,<4.45", "peft": "<0.12"},
-        only={"model": ("llama",), "aspect": ("generate_uncached",)},
-        signature="Cache only has",
-    ),
-    Expectation(
-        outcome="error",
-        link="https://github.com/huggingface/peft/pull/2106",
-        where={"transformers": ">=4.54", "peft": "<0.12"},
-        only={"aspect": ("generate",)},
-        signature="'NoneType' object has no attribute 'shape'",
-    ),
-    Expectation(
-        outcome="error",
-        link="https://github.com/huggingface/peft/pull/2106",
-        where={"transformers": ">=4.44", "peft": "==0.12.*"},
+        where={"peft": "==0.12.0", "transformers": "==4.44.2"},
         only={"model": ("bloom",), "aspect": ("generate",)},
-        signature="expanded size",
-    ),
-    Expectation(
         outcome="error",
-        link="https://github.com/huggingface/peft/pull/2106",
-        where={"transformers": ">=4.44,<4.45", "peft": "==0.12.*"},
-        only={"model": ("bloom",), "aspect": ("generate_uncached",)},
         signature="expanded size",
+        link="https://github.com/huggingface/peft/pull/2106",
     ),
     Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.44.2"},
+        only={"model": ("bloom",), "aspect": ("generate_uncached",)},
+        outcome="error",
+        signature="expanded size",
+        link="https://github.com/huggingface/peft/pull/2106",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": ">=4.43.3,<=4.44.2"},
+        only={"model": ("llama",), "aspect": ("generate",)},
         outcome="wrong",
+        signature="the base model's answer",
         link="https://github.com/huggingface/peft/issues/2123",
-        where={"transformers": ">=4.42", "peft": "==0.12.*"},
-        only={"model": ("llama",), "aspect": ("generate",)},
-        signature="the base model's answer",
     ),
     Expectation(
-        outcome="error",
-        link="https://github.com/huggingface/transformers/pull/33861",
-        where={"transformers": ">=4.45.0,<4.45.2", "peft": "==0.13.*"},
+        where={"peft": ">=0.13.0,<=0.13.1", "transformers": "==4.45.1"},
         only={"model": ("bloom",), "aspect": ("generate",)},
+        outcome="error",
         signature="expanded size",
-    ),
-    Expectation(
-        # The first call meets an empty cache and takes it for a full one: its token lacks the prompt.
-        outcome="wrong",
-        link="https://github.com/huggingface/peft/pull/2106",
-        where={"transformers": ">=4.42,<4.45", "peft": "==0.12.*"},
-        only={"model": ("llama",), "aspect": ("generate_uncached",)},
-        signature="another answer|the base model's answer",
-    ),
-    Expectation(
-        outcome="wrong",
         link="https://github.com/huggingface/transformers/pull/33861",
-        where={"transformers": ">=4.45.0,<4.45.2", "peft": "==0.13.*"},
+    ),
+    # The first call meets an empty cache and takes it for a full one: its token lacks the prompt.
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": ">=4.43.3,<=4.44.2"},
+        only={"model": ("llama",), "aspect": ("generate_uncached",)},
+        outcome="wrong",
+        signature="another answer|the base model's answer",
+        link="https://github.com/huggingface/peft/pull/2106",
+    ),
+    Expectation(
+        where={"peft": ">=0.13.0,<=0.13.1", "transformers": "==4.45.1"},
         only={"model": ("llama",), "aspect": ("generate",)},
+        outcome="wrong",
         signature="the base model's answer",
+        link="https://github.com/huggingface/transformers/pull/33861",
     ),
+    # Since 4.46 a model input that is None is left out, and PEFT looked it up.
     Expectation(
-        # Since 4.46 a model input that is None is left out, and PEFT looked it up.
-        outcome="error",
-        link="https://github.com/huggingface/peft/releases/tag/v0.14.0",
-        where={"transformers": ">=4.46", "peft": "<0.14"},
+        where={"peft": "==0.8.2", "transformers": "==4.48.3"},
         only={"model": ("llama",), "aspect": ("generate_uncached",)},
+        outcome="error",
         signature="KeyError: 'past_key_values'",
+        link="https://github.com/huggingface/peft/releases/tag/v0.14.0",
     ),
     Expectation(
-        outcome="error",
-        link="https://github.com/huggingface/peft/releases/tag/v0.9.0",
-        where={"transformers": ">=4.45", "peft": "<0.9"},
+        where={"peft": "==0.8.2", "transformers": "==4.48.3"},
         only={"model": ("bloom",), "aspect": ("generate_uncached",)},
-        signature="size of tensor a",
-    ),
-    Expectation(
         outcome="error",
-        link="https://github.com/huggingface/peft/releases/tag/v0.9.0",
-        where={"transformers": ">=4.38,<4.42", "peft": "<0.9"},
-        only={"model": ("llama",), "aspect": ("generate", "generate_uncached")},
         signature="size of tensor a",
-    ),
-    Expectation(
-        outcome="error",
         link="https://github.com/huggingface/peft/releases/tag/v0.9.0",
-        where={"transformers": ">=4.45,<4.46", "peft": "<0.9"},
-        only={"model": ("llama",), "aspect": ("generate_uncached",)},
-        signature="size of tensor a",
     ),
 )
 
@@ -271,7 +240,8 @@ def _check_generate(trial: Trial, base: Any) -> None:
         reference, margin = _penalised(loaded, ids)
         seen = {"margin": margin, "reference": reference[0].tolist(), "base": without[0].tolist()}
         trial.evidence.setdefault("answers", []).append(seen)
-        with ForwardCounter(base) as counter, torch.no_grad():
+        use_cache = trial.aspect == "generate"
+        with ForwardCounter(base, use_cache=use_cache) as counter, torch.no_grad():
             generated = loaded.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
@@ -279,7 +249,7 @@ def _check_generate(trial: Trial, base: Any) -> None:
                 repetition_penalty=PENALTY,
                 early_stopping=True,
                 pad_token_id=0,
-                use_cache=trial.aspect == "generate",
+                use_cache=use_cache,
             )[:, ids.shape[1] :]
         trial.counters.update(counter.summary())
         seen["generated"] = generated[0].tolist()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from harness.cell.trial import Trial
 
 DOCUMENT = "002"
+UPSTREAM = ("https://github.com/huggingface/peft/issues/2154",)
+ORACLE = "by hand"
 VIRTUAL_TOKENS = 10
 TEXTS = 64
 PADDED_LENGTH = 53
@@ -85,89 +87,110 @@ CLAIMS = (
         only={"attach": ("modules",), "aspect": ("cure_pooling",)},
         outcome=("passed",),
     ),
+    Claim(
+        id="002.newer-is-integrated",
+        quote="关注官方更新,等待更完善的集成解决方案",
+        english="Later official releases integrate prompt tuning better: there the forward pass pools what it should.",
+        where={"sentence-transformers": ">=6.2"},
+        only={"attach": ("modules",), "method": ("prompt_tuning",), "aspect": ("runs", "pooled")},
+        outcome=("passed",),
+    ),
 )
 
 EXPECTATIONS = (
     Expectation(
+        where={"peft": ">=0.8.2,<=0.18.1", "transformers": ">=4.37.2,<=4.57.3"},
+        only={"attach": ("module_model",), "aspect": ("cure_mask", "cure_pooling")},
         outcome="unsupported",
         link="https://github.com/huggingface/sentence-transformers/releases/tag/v5.4.0",
-        where={"sentence-transformers": "<5.4"},
-        only={"attach": ("module_model",)},
     ),
     Expectation(
+        where={"peft": ">=0.8.2,<=0.18.1", "transformers": ">=4.37.2,<=4.57.3"},
+        only={"attach": ("module_model",), "aspect": ("pooled", "runs")},
+        outcome="unsupported",
+        link="https://github.com/huggingface/sentence-transformers/releases/tag/v5.4.0",
+    ),
+    Expectation(
+        where={"peft": ">=0.8.2,<=0.13.2", "transformers": ">=4.37.2,<=4.45.2"},
+        only={"attach": ("add_adapter", "load_adapter", "peft_model")},
         outcome="unsupported",
         link="https://github.com/huggingface/sentence-transformers/releases/tag/v3.3.0",
-        where={"sentence-transformers": "<3.3"},
-        only={"attach": ("add_adapter", "load_adapter", "peft_model")},
     ),
+    # A transformers that asks for a newer peft: a clear refusal here, and below a missing module.
     Expectation(
-        # A transformers that asks for a newer peft: a clear refusal here, and below a missing module.
-        outcome="error",
-        link="docs/findings.md#document-002-the-cure-for-prompt-tuning-broke-prefix-tuning",
-        where={"peft": "==0.18.1", "transformers": ">=5.23.0"},
+        where={"peft": "==0.19.1", "transformers": ">=5.21.1"},
         only={"attach": ("add_adapter",)},
+        outcome="error",
         signature="use a version >= .*check_peft_version",
-    ),
-    Expectation(
-        outcome="error",
         link="docs/findings.md#document-002-the-cure-for-prompt-tuning-broke-prefix-tuning",
-        where={"peft": "==0.18.1", "transformers": ">=5.23.0"},
-        only={"attach": ("load_adapter", "peft_model")},
-        signature="No module named 'peft.utils.transformers_weight_conversion'",
     ),
+    # These ways lead to PEFT's injection of layers, which has no place for a prompt.
     Expectation(
-        # These ways lead to PEFT's injection of layers, which has no place for a prompt.
+        where={"peft": ">=0.8.2,<=0.18.1", "transformers": ">=4.47.0,<=4.57.3"},
+        only={"attach": ("add_adapter",), "method": ("p_tuning", "prefix_tuning", "prompt_tuning")},
         outcome="error",
-        link="https://github.com/huggingface/peft/blob/main/src/peft/mapping.py",
-        where={"sentence-transformers": ">=3.3"},
-        only={
-            "attach": ("add_adapter", "load_adapter", "peft_model"),
-            "method": ("prompt_tuning", "prefix_tuning", "p_tuning"),
-        },
         signature="does not support prompt learning",
+        link="https://github.com/huggingface/peft/blob/main/src/peft/mapping.py",
     ),
     Expectation(
-        # The adapter's weights are reported missing in the log, and drawn anew.
-        outcome="wrong",
-        link="https://github.com/huggingface/transformers/releases/tag/v5.0.0",
-        where={"sentence-transformers": ">=3.3", "transformers": ">=5.0,<5.6"},
+        where={"peft": ">=0.20.0", "transformers": ">=5.14.1"},
+        only={"attach": ("add_adapter",), "method": ("p_tuning", "prefix_tuning", "prompt_tuning")},
+        outcome="error",
+        signature="does not support prompt learning",
+        link="https://github.com/huggingface/peft/blob/main/src/peft/mapping.py",
+    ),
+    Expectation(
+        where={"peft": ">=0.8.2", "transformers": ">=4.47.0"},
+        only={"attach": ("load_adapter", "peft_model"), "method": ("p_tuning", "prefix_tuning", "prompt_tuning")},
+        outcome="error",
+        signature="does not support prompt learning",
+        link="https://github.com/huggingface/peft/blob/main/src/peft/mapping.py",
+    ),
+    # The adapter's weights are reported missing in the log, and drawn anew.
+    Expectation(
+        where={"peft": "==0.19.1", "transformers": ">=5.21.1"},
         only={"attach": ("load_adapter", "peft_model"), "method": ("lora",)},
+        outcome="wrong",
         signature="away from the mean",
+        link="https://github.com/huggingface/transformers/releases/tag/v5.0.0",
     ),
+    # auto_model became a property without a setter; torch lets the assignment pass unseen.
     Expectation(
-        # auto_model became a property without a setter; torch lets the assignment pass unseen.
+        where={"peft": ">=0.19.1", "transformers": ">=5.14.1"},
+        only={"attach": ("modules",), "aspect": ("cure_mask", "cure_pooling")},
         outcome="wrong",
-        link="https://github.com/huggingface/sentence-transformers/releases/tag/v5.4.0",
-        where={"sentence-transformers": ">=5.4"},
-        only={"attach": ("modules",)},
         signature="adapter is not used",
-    ),
-    Expectation(
-        outcome="error",
-        link="https://github.com/huggingface/sentence-transformers/issues/2995",
-        where={"sentence-transformers": "<3.3"},
-        only={
-            "attach": ("modules",),
-            "method": ("prompt_tuning", "p_tuning"),
-            "aspect": ("runs", "pooled"),
-        },
-        signature="expanded size",
-    ),
-    Expectation(
-        # The cure for the others lengthens the mask of prefix tuning too, whose output has no more positions.
-        outcome="error",
-        link="https://github.com/huggingface/sentence-transformers/pull/3000",
-        where={"sentence-transformers": ">=3.3,<5.4"},
-        only={"attach": ("modules",), "method": ("prefix_tuning",)},
-        signature="expanded size",
-    ),
-    Expectation(
-        # The same, but a pooling that finds no mask of the right length now averages the padding too.
-        outcome="wrong",
         link="https://github.com/huggingface/sentence-transformers/releases/tag/v5.4.0",
-        where={"sentence-transformers": ">=5.4,<6.2"},
+    ),
+    Expectation(
+        where={"peft": ">=0.19.1", "transformers": ">=5.14.1"},
+        only={"attach": ("modules",), "aspect": ("pooled", "runs")},
+        outcome="wrong",
+        signature="adapter is not used",
+        link="https://github.com/huggingface/sentence-transformers/releases/tag/v5.4.0",
+    ),
+    Expectation(
+        where={"peft": ">=0.8.2,<=0.13.2", "transformers": ">=4.37.2,<=4.45.2"},
+        only={"attach": ("modules",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("pooled", "runs")},
+        outcome="error",
+        signature="expanded size",
+        link="https://github.com/huggingface/sentence-transformers/issues/2995",
+    ),
+    # The cure for the others lengthens the mask of prefix tuning too, whose output has no more positions.
+    Expectation(
+        where={"peft": ">=0.8.2,<=0.18.1", "transformers": ">=4.47.0,<=4.57.3"},
+        only={"attach": ("modules",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="expanded size",
+        link="https://github.com/huggingface/sentence-transformers/pull/3000",
+    ),
+    # The same, but a pooling that finds no mask of the right length now averages the padding too.
+    Expectation(
+        where={"peft": ">=0.20.0", "transformers": ">=5.14.1,<=5.18.0"},
         only={"attach": ("module_model",), "method": ("prefix_tuning",), "aspect": ("pooled",)},
+        outcome="wrong",
         signature="a text alone is",
+        link="https://github.com/huggingface/sentence-transformers/releases/tag/v5.4.0",
     ),
     Expectation(
         # The mask is no longer lengthened: what was cured in 3.3 is back, without the error.

@@ -17,12 +17,13 @@ from harness.interface import Claim, Expectation, Variants, selects
 from harness.matrix import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 CASES = ROOT / "cases"
 _MAKERS = {"Claim": Claim, "Expectation": Expectation, "Variants": Variants}
-_DECLARED = ("DOCUMENT", "VARIANTS", "CLAIMS", "EXPECTATIONS")
-_OPINIONS = {"CLAIMS", "EXPECTATIONS"}
+_DECLARED = ("DOCUMENT", "VARIANTS", "CLAIMS", "EXPECTATIONS", "ORACLE", "UPSTREAM", "BY_NAME")
+_OPINIONS = {"CLAIMS", "EXPECTATIONS", "ORACLE", "UPSTREAM"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,8 @@ class Case:
     """What one case file declares.
 
     ``digest`` changes with whatever can change a measurement: the code and variants of the
-    file, but not its claims, expectations, comments and docstrings.
+    file, but not its claims, expectations, oracle's name, links, comments and docstrings. A case
+    ``by_name`` runs only where its name is written out: no pattern means it.
     """
 
     name: str
@@ -41,6 +43,9 @@ class Case:
     claims: tuple[Claim, ...]
     expectations: tuple[Expectation, ...]
     digest: str
+    oracle: str = ""
+    upstream: tuple[str, ...] = ()
+    by_name: bool = False
 
 
 def load_cases(folder: Path = CASES) -> tuple[Case, ...]:
@@ -63,7 +68,7 @@ def select_variants(cases: tuple[Case, ...], expression: str | None) -> list[tup
         return everything
     chosen: set[int] = set()
     for word in expression.split(","):
-        matched = {index for index, (case, variant) in enumerate(everything) if selects(word, case.name, variant)}
+        matched = {index for index, (case, variant) in enumerate(everything) if means(word, case, variant)}
         if not matched:
             known = ", ".join(case.name for case in cases)
             message = f"the case expression {word!r} matches nothing; cases: {known} (add :PART to name variants)"
@@ -72,10 +77,20 @@ def select_variants(cases: tuple[Case, ...], expression: str | None) -> list[tup
     return [everything[index] for index in sorted(chosen)]
 
 
-@cache
+def means(word: str, case: Case, variant: Mapping[str, str]) -> bool:
+    """Tell whether one word of a case expression means a variant: a case by name is meant by no pattern."""
+    if case.by_name and word.strip().partition(":")[0] != case.name:
+        return False
+    return selects(word, case.name, variant)
+
+
 def read_case(path: Path) -> Case:
     """Read one case file. Raises :class:`CaseError` with file and line."""
-    source = path.read_text(encoding="utf-8")
+    return _parse(path, path.read_text(encoding="utf-8"))
+
+
+@cache
+def _parse(path: Path, source: str) -> Case:
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
@@ -100,6 +115,9 @@ def read_case(path: Path) -> Case:
         claims=tuple(literals.get("CLAIMS", ())),
         expectations=tuple(literals.get("EXPECTATIONS", ())),
         digest=_digest(tree),
+        oracle=literals.get("ORACLE", ""),
+        upstream=tuple(literals.get("UPSTREAM", ())),
+        by_name=bool(literals.get("BY_NAME", False)),
     )
 
 

@@ -18,6 +18,7 @@ DOCUMENT = "009"
 MODELS = ("llama", "bloom")
 VARIANTS = (Variants(axes={"model": MODELS, "aspect": ("a", "b")}, without=({"model": "bloom", "aspect": "b"},)),)
 CLAIMS = ()
+ORACLE = "batch"
 EXPECTATIONS = (Expectation(outcome="error", link="https://example.org", where={"peft": "<1"}),)
 def check(trial):
     import torch
@@ -48,10 +49,11 @@ def test_literals_are_read_with_names(tmp_path: Path) -> None:
     [
         (('link="https://example.org"', 'link="https://example.com"'), True),
         (("A planted case.", "Another summary."), True),
+        (('"batch"', '"reload"'), True),
         (('"a", "b"', '"a", "c"'), False),
         (("import torch", "import peft"), False),
     ],
-    ids=["expectation", "docstring", "variants", "code"],
+    ids=["expectation", "docstring", "oracle", "variants", "code"],
 )
 def test_the_digest_follows_what_can_change_a_measurement(tmp_path: Path, change: tuple[str, str], same: bool) -> None:
     """An opinion is edited without measuring again; code and variants are not."""
@@ -79,7 +81,8 @@ def test_reading_and_importing_agree(case: Case) -> None:
     """What the judge reads from the syntax tree is what a cell gets by import."""
     module = importlib.import_module(f"cases.{case.name}")
     assert tuple(variant for axes in module.VARIANTS for variant in axes) == case.variants
-    assert case.claims == module.CLAIMS
+    assert case.claims == getattr(module, "CLAIMS", ())
+    assert (case.oracle, case.upstream) == (module.ORACLE, module.UPSTREAM)
     assert case.expectations == module.EXPECTATIONS
 
 

@@ -38,12 +38,18 @@ def main() -> int:
 
     quiet_environment()
     device = _device(options.device)
+    weights = _weights(options)
+    if weights is None:
+        print("write --weights FAMILY=PATH_OR_NAME, such as bloom=bigscience/bloomz-560m", file=sys.stderr)
+        return _BAD_USAGE
     variants, unmatched = _variants(options.case, device)
     if unmatched:
         names = ", ".join(sorted(path.stem for path in _case_files()))
         print(f"the case expression {unmatched!r} matches nothing; cases: {names}", file=sys.stderr)
         return _BAD_USAGE
-    return _measure(variants, device)
+    if weights:
+        variants = _on_real_weights(variants, weights)
+    return _measure(variants, device, timed=options.timed, weights=weights)
 
 
 def _options() -> argparse.Namespace:
@@ -56,7 +62,38 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--device", choices=("cpu", "cuda", "auto"), default="auto", help="where to run (default: auto)"
     )
+    parser.add_argument("--no-latency", dest="timed", action="store_false", help="check only, and time nothing")
+    parser.add_argument("--weights", metavar="FAMILY=PATH_OR_NAME", action="append", default=[], help="real weights")
+    parser.add_argument(
+        "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of real weights"
+    )
+    parser.add_argument("--device-map", metavar="MAP", help="of real weights, such as auto")
     return parser.parse_args()
+
+
+def _weights(options: argparse.Namespace) -> dict[str, dict[str, Any]] | None:
+    """Read the options on real weights as a job has them, by family; None when one is not understood."""
+    read = {}
+    for word in options.weights:
+        family, _, source = word.partition("=")
+        if not (family and source):
+            return None
+        path = Path(source).expanduser()
+        where = str(path.resolve()) if path.exists() else source
+        read[family] = {"source": where, "dtype": options.dtype, "device_map": options.device_map}
+    return read
+
+
+def _on_real_weights(variants: list[dict[str, Any]], weights: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out the variants of other families, and say in the others what they run on."""
+    kept = []
+    for one in variants:
+        facts = [facts for family, facts in weights.items() if family == one["variant"].get("model", family)]
+        if facts:
+            source = ",".join(fact["source"] for fact in facts)
+            more = {"dtype": facts[0]["dtype"], "weights": source}
+            kept.append({**one, "index": len(kept), "variant": {**one["variant"], **more}})
+    return kept
 
 
 def _installed(name: str) -> bool:
@@ -84,6 +121,8 @@ def _variants(expression: str, device: str) -> tuple[list[dict[str, Any]], str]:
         module = importlib.import_module(f"cases.{path.stem}")
         for variant in variants_of(module, device):
             words = [word for word in expression.split(",") if selects(word, path.stem, variant)]
+            if getattr(module, "BY_NAME", False):
+                words = [word for word in words if word.partition(":")[0] == path.stem]
             for word in words:
                 unmatched.pop(word, None)
             if words:
@@ -92,7 +131,7 @@ def _variants(expression: str, device: str) -> tuple[list[dict[str, Any]], str]:
     return chosen, next(iter(unmatched), "")
 
 
-def _measure(variants: list[dict[str, Any]], device: str) -> int:
+def _measure(variants: list[dict[str, Any]], device: str, *, timed: bool, weights: dict[str, dict[str, Any]]) -> int:
     from harness.cell.session import run_variants
 
     run = time.strftime("here-%Y%m%d-%H%M%S", time.gmtime())
@@ -109,7 +148,9 @@ def _measure(variants: list[dict[str, Any]], device: str) -> int:
         observer = Observer(run, variants, output, screen)
         benchmarks = str(folder / "benchmarks" / "here.json")
         entry = {"cell": observer.cell, "scratch": f"{scratch}/cases", "benchmarks": benchmarks}
-        run_variants({"root": str(ROOT), "device": device}, entry, variants, observer.take, quiet=True)
+        told = {"memory": str(folder.parent.parent / "examples"), "told": str(folder / "examples.jsonl")}
+        job = {"root": str(ROOT), "device": device, "timed": timed, "weights": weights, **told}
+        run_variants(job, entry, variants, observer.take, quiet=True)
     tally = observer.tally
     print(", ".join(f"{count} {outcome}" for outcome, count in tally.most_common()) or "nothing was measured")
     print(f"judge it with: python -m harness report {run}")

@@ -1,12 +1,11 @@
-"""Tiny models of each family: a config from keywords, weights from a committed file.
+"""Tiny models of each family: a config from keywords, weights from a committed file or a hash.
 
 The weights are the same bytes in every cell, so that a difference between two cells is never
-a difference of initialisation. ``cases/checkpoints/make.py`` made them and says how.
+a difference of initialisation. ``cases/checkpoints/make.py`` made the files and says how.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,115 +13,14 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
+from harness.cell.families import FAMILIES, IMAGE_SIZE, LOUD_POSITIONS, UNTRAINED_SEEDS, UNTRAINED_STD
 from harness.cell.outcomes import Unsupported
-from harness.cell.tokens import VOCAB_SIZE
+from harness.cell.weights import IN_USE, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "cases" / "checkpoints"
-
-HIDDEN, LAYERS, HEADS, KEY_VALUE_HEADS, INTERMEDIATE, POSITIONS = 64, 2, 4, 2, 96, 160
-IMAGE_SIZE = 8
-_IDS = {"vocab_size": VOCAB_SIZE, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": None}
-_ROTARY = {
-    **_IDS,
-    "hidden_size": HIDDEN,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": HEADS,
-    "num_key_value_heads": KEY_VALUE_HEADS,
-    "intermediate_size": INTERMEDIATE,
-    "max_position_embeddings": POSITIONS,
-    "tie_word_embeddings": False,
-}
-
-
-UNTRAINED_SEEDS = {"llama": 2, "gpt2": 1, "bloom": 12, "qwen2": 33, "opt": 15}
-"""Seeds at which each method's prompt changes the very first token, by a clear margin. A prompt
-that is dropped at the first step alone could otherwise go unseen."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """How to make one family's tiny model: class names in transformers, and the config."""
-
-    config: str
-    model: str
-    options: dict[str, Any]
-
-
-FAMILIES = {
-    "llama": Family(config="LlamaConfig", model="LlamaForCausalLM", options=_ROTARY),
-    "qwen2": Family(config="Qwen2Config", model="Qwen2ForCausalLM", options=_ROTARY),
-    "gpt2": Family(
-        config="GPT2Config",
-        model="GPT2LMHeadModel",
-        options={
-            **_IDS,
-            "n_embd": HIDDEN,
-            "n_layer": LAYERS,
-            "n_head": HEADS,
-            "n_inner": INTERMEDIATE,
-            "n_positions": POSITIONS,
-        },
-    ),
-    "bloom": Family(
-        config="BloomConfig",
-        model="BloomForCausalLM",
-        options={**_IDS, "hidden_size": HIDDEN, "n_layer": LAYERS, "n_head": HEADS},
-    ),
-    "opt": Family(
-        config="OPTConfig",
-        model="OPTForCausalLM",
-        options={
-            **_IDS,
-            "hidden_size": HIDDEN,
-            "word_embed_proj_dim": HIDDEN,
-            "num_hidden_layers": LAYERS,
-            "num_attention_heads": HEADS,
-            "ffn_dim": INTERMEDIATE,
-            "max_position_embeddings": POSITIONS,
-        },
-    ),
-    "idefics": Family(
-        config="IdeficsConfig",
-        model="IdeficsForVisionText2Text",
-        options={
-            **_IDS,
-            "hidden_size": HIDDEN,
-            "num_hidden_layers": LAYERS,
-            "num_attention_heads": HEADS,
-            "intermediate_size": INTERMEDIATE,
-            "max_position_embeddings": POSITIONS,
-            "tie_word_embeddings": False,
-            # One cross-attention layer, before the first of the two text layers.
-            "cross_layer_interval": LAYERS,
-            "freeze_text_layers": False,
-            "freeze_vision_layers": False,
-            "vision_config": {
-                "embed_dim": 16,
-                "image_size": IMAGE_SIZE,
-                "patch_size": IMAGE_SIZE // 2,
-                "intermediate_size": 16,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-            },
-        },
-    ),
-    "bert": Family(
-        config="BertConfig",
-        model="BertModel",
-        options={
-            "vocab_size": VOCAB_SIZE,
-            "pad_token_id": 0,
-            "hidden_size": HIDDEN,
-            "num_hidden_layers": LAYERS,
-            "num_attention_heads": HEADS,
-            "intermediate_size": INTERMEDIATE,
-            "max_position_embeddings": POSITIONS,
-        },
-    ),
-}
 
 
 def make_config(family: str, **overrides: Any) -> Any:
@@ -151,16 +49,22 @@ def make_model(
     With ``trained=False`` all weights come from :func:`fill`: such a model knows nothing and
     every token before the last one sways it, so a prompt that is dropped cannot go unseen.
     ``model_class`` takes another head (``BertForSequenceClassification``): its weights that the
-    file does not have are filled by :func:`fill`. Raises ``RuntimeError`` when the file's
-    weights do not all fit the model.
+    file does not have are filled by :func:`fill`. Where real weights are in use for the family
+    (:mod:`harness.cell.weights`), they are loaded, trained or not. Raises ``RuntimeError`` when
+    the file's weights do not all fit the model.
     """
-    make = getattr(transformers, model_class or FAMILIES[family].model)
-    model = make(make_config(family, **overrides))
+    if family in IN_USE:
+        return load(family, model_class or FAMILIES[family].model, device=device, **overrides)
+    config = make_config(family, **overrides)
+    model = getattr(transformers, model_class or FAMILIES[family].model)(config)
     if trained:
         load_weights(model, CHECKPOINTS / f"{family}.safetensors")
     else:
         # Layers outweigh the embeddings: a tied model would otherwise repeat its last token.
-        fill(model, seed=UNTRAINED_SEEDS.get(family, 1), std=0.5)
+        seed = UNTRAINED_SEEDS.get(family, 1)
+        fill(model, seed=seed, std=UNTRAINED_STD.get(family, 0.5))
+        if family in LOUD_POSITIONS:
+            fill(model, seed=seed, std=LOUD_POSITIONS[family], only=lambda name: name.endswith("positions.weight"))
         model.tie_weights()
     return model.to(device=device, dtype=dtype).eval()
 
@@ -212,15 +116,33 @@ def fill(module: torch.nn.Module, *, seed: int, std: float = 0.05, only: Callabl
 
     An integer hash in place of torch's generator: its stream has changed between releases.
     Norm weights (one-dimensional, named ``weight``) become 1; everything else is uniform with
-    mean 0 and standard deviation ``std``.
+    mean 0 and standard deviation ``std``. What later releases call otherwise or store as one is
+    filled as in the earlier ones.
     """
     for name, parameter in module.named_parameters():
         if only is not None and not only(name):
             continue
         if parameter.dim() < 2 and name.endswith("weight"):  # noqa: PLR2004 - a vector named weight is a norm's
             parameter.fill_(1.0)
+        elif name.endswith((".experts.gate_up_proj", ".experts.down_proj")):
+            parameter.copy_(_experts(name, parameter.shape, seed=seed) * std)
         else:
-            parameter.copy_(hashed_uniform(parameter.shape, seed=seed, name=name) * std)
+            first_name = name.replace("embed_out.weight", "lm_head.weight")
+            parameter.copy_(hashed_uniform(parameter.shape, seed=seed, name=first_name) * std)
+
+
+def _experts(name: str, shape: torch.Size, *, seed: int) -> torch.Tensor:
+    """Give all experts' weights in one, as transformers 5 keeps them, from the names of one each."""
+    count, rows, columns = shape
+    stem, _, kind = name.rpartition(".")
+    parts = ("gate_proj", "up_proj") if kind == "gate_up_proj" else ("down_proj",)
+    part_shape = (rows // len(parts), columns)
+    return torch.stack(
+        [
+            torch.cat([hashed_uniform(part_shape, seed=seed, name=f"{stem}.{one}.{part}.weight") for part in parts])
+            for one in range(count)
+        ]
+    )
 
 
 def hashed_uniform(shape: torch.Size | tuple[int, ...], *, seed: int, name: str = "") -> torch.Tensor:

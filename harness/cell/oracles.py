@@ -9,25 +9,45 @@ import torch
 
 @torch.no_grad()
 def greedy_by_forward(
-    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, new_tokens: int
+    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, new_tokens: int, **inputs: Any
 ) -> tuple[torch.Tensor, float]:
     """Extend ``input_ids`` greedily with plain ``forward`` calls: no ``generate``, no cache.
 
-    ``input_ids`` and ``attention_mask`` have the shape ``(batch, length)``. Returns the new
-    tokens, ``(batch, new_tokens)``, and the smallest difference seen between the best and the
-    second-best logit: when it is near rounding error, a differing token proves nothing.
+    ``input_ids`` and ``attention_mask`` have the shape ``(batch, length)``; ``inputs`` go to each
+    call as they are. Returns the new tokens, ``(batch, new_tokens)``, and the smallest difference
+    seen between the best and the second-best logit: when it is near rounding error, a differing
+    token proves nothing.
     """
     ids, mask = input_ids, attention_mask
     margin = float("inf")
     for _ in range(new_tokens):
         # No use_cache=False: early releases break on it (which the workaround measures), and a
         # cache that a call returns and nobody passes on changes nothing.
-        logits = model(input_ids=ids, attention_mask=mask).logits[:, -1].float()
+        logits = model(input_ids=ids, attention_mask=mask, **inputs).logits[:, -1].float()
         best = logits.topk(2).values
         margin = min(margin, float((best[:, 0] - best[:, 1]).min()))
         ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], dim=1)
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
     return ids[:, input_ids.shape[1] :], margin
+
+
+@torch.no_grad()
+def greedy_by_decoder(
+    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, new_tokens: int, start: int
+) -> tuple[torch.Tensor, float]:
+    """Decode greedily with an encoder-decoder and plain ``forward`` calls: no ``generate``, no cache.
+
+    Like :func:`greedy_by_forward`; every row's answer begins after the token ``start``.
+    """
+    answer = torch.full_like(input_ids[:, :1], start)
+    margin = float("inf")
+    for _ in range(new_tokens):
+        output = model(input_ids=input_ids, attention_mask=attention_mask, decoder_input_ids=answer)
+        logits = output.logits[:, -1].float()
+        best = logits.topk(2).values
+        margin = min(margin, float((best[:, 0] - best[:, 1]).min()))
+        answer = torch.cat([answer, logits.argmax(-1, keepdim=True)], dim=1)
+    return answer[:, 1:], margin
 
 
 @torch.no_grad()
@@ -64,3 +84,43 @@ def first_difference(first: torch.Tensor, second: torch.Tensor) -> int | None:
     if len(differ):
         return int(differ[0])
     return None if first.shape == second.shape else length
+
+
+@torch.no_grad()
+def beams_by_forward(
+    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, new_tokens: int, beams: int
+) -> torch.Tensor:
+    """Search with ``beams`` beams by plain ``forward`` calls and give them best first, ``(beams, new_tokens)``.
+
+    ``input_ids`` has one row. The tiny models have no end-of-sequence token, so a beam is only its
+    sum of log probabilities, all beams are of one length, and no length penalty can reorder them.
+    """
+    start = input_ids.shape[1]
+    ids, scores = input_ids, torch.zeros(1, device=input_ids.device)
+    for _ in range(new_tokens):
+        mask = torch.ones_like(ids)
+        mask[:, :start] = attention_mask
+        steps = model(input_ids=ids, attention_mask=mask).logits[:, -1].float().log_softmax(-1)
+        totals = scores[:, None] + steps
+        best = totals.flatten().topk(beams)
+        rows, tokens = best.indices // steps.shape[1], best.indices % steps.shape[1]
+        ids, scores = torch.cat([ids[rows], tokens[:, None]], dim=1), best.values
+    return ids[:, start:]
+
+
+@torch.no_grad()
+def samples_by_forward(
+    model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, new_tokens: int, samples: int, seed: int
+) -> torch.Tensor:
+    """Draw ``samples`` continuations of one row by plain ``forward`` calls, ``(samples, new_tokens)``.
+
+    One ``torch.multinomial`` over all rows a step, from the generator seeded once: so does
+    ``generate`` with neither top-k nor top-p nor temperature.
+    """
+    ids, mask = input_ids.repeat(samples, 1), attention_mask.repeat(samples, 1)
+    torch.manual_seed(seed)
+    for _ in range(new_tokens):
+        chances = model(input_ids=ids, attention_mask=mask).logits[:, -1].float().softmax(-1)
+        ids = torch.cat([ids, torch.multinomial(chances, num_samples=1)], dim=1)
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+    return ids[:, input_ids.shape[1] :]

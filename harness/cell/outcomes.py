@@ -18,6 +18,8 @@ _NORMALISE = (
     (re.compile(r"(?<![A-Za-z_\d])\d+(?:\.\d+)*(?:e[+-]?\d+)?"), "<n>"),
 )
 _MESSAGE_LIMIT = 2_000
+_FOLDER = re.compile(r"/[^\s'\"()]*/(?:site-packages|(?:overlays|layers|tools)/[^/\s]+)/")
+"""Where a package is installed, which differs from machine to machine."""
 
 
 class WrongAnswer(AssertionError):
@@ -62,7 +64,7 @@ def signature(error: BaseException) -> str:
 
 def message(error: BaseException) -> str:
     """Say what happened in one line, with the numbers left in."""
-    text = " ".join(str(error).split())
+    text = _FOLDER.sub("", " ".join(str(error).split()))
     if isinstance(error, WrongAnswer | Unsupported | NoDevice):
         return text[:_MESSAGE_LIMIT]
     return f"{type(error).__name__}: {text}"[:_MESSAGE_LIMIT]

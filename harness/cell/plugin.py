@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.cell.outcomes import NoDevice, Unsupported, classify, message, traceback_tail
-from harness.cell.trial import Trial
-from harness.interface import Outcome, variant_id
+from harness.cell.trial import Timing, Trial
+from harness.interface import Outcome, variant_id, with_defaults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 def variants_of(module: Any, device: str) -> list[dict[str, str]]:
     """List the variants that a case module declares, on one device."""
-    defaults = {"device": device, "dtype": "float32"}
-    return [{**variant, **defaults} for axes in module.VARIANTS for variant in axes]
+    return [with_defaults(variant, device) for axes in module.VARIANTS for variant in axes]
 
 
 class CasePlugin:
@@ -38,14 +37,16 @@ class CasePlugin:
         asked: list[dict[str, Any]] | None = None,
         started: Callable[[int], None] | None = None,
         finished: Report | None = None,
-        *,
-        timed: bool = True,
+        **settings: Any,
     ) -> None:
-        """``asked`` lists ``{"index", "case", "variant"}``; the callables observe."""
+        """``asked`` lists ``{"index", "case", "variant"}`` and perhaps ``"timing"``; the callables observe.
+
+        ``settings`` are every trial's.
+        """
         self._asked = asked
         self._started = started
         self._finished = finished
-        self._timed = timed
+        self._settings = settings
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Give ``check`` one call for each variant."""
@@ -54,21 +55,23 @@ class CasePlugin:
         case = metafunc.module.__name__.rpartition(".")[2]
         if self._asked is None:
             device = _device_here(metafunc.config.getoption("--device", "auto"))
-            params = [(None, variant) for variant in variants_of(metafunc.module, device)]
+            params = [(None, variant, {}) for variant in variants_of(metafunc.module, device)]
         else:
-            params = [(one["index"], one["variant"]) for one in self._asked if one["case"] == case]
-        metafunc.parametrize("trial", params, indirect=True, ids=[variant_id(v) for _, v in params])
+            asked = [one for one in self._asked if one["case"] == case]
+            params = [(one["index"], one["variant"], one.get("timing", {})) for one in asked]
+        metafunc.parametrize("trial", params, indirect=True, ids=[variant_id(v) for _, v, _ in params])
 
     @pytest.fixture
     def trial(self, request: pytest.FixtureRequest, tmp_path: Path) -> Trial:
         """Make the trial for this call's variant."""
-        _, variant = request.param
-        return Trial(variant=dict(variant), scratch=tmp_path, timed=self._timed)
+        _, variant, timing = request.param
+        name = f"{request.module.__name__.rpartition('.')[2]}-{variant_id(variant)}"
+        return Trial(variant=dict(variant), scratch=tmp_path, name=name, timing=Timing(**timing), **self._settings)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         """Time the check and report what became of it."""
-        index, _ = pyfuncitem.callspec.params["trial"]
+        index, *_ = pyfuncitem.callspec.params["trial"]
         if self._started is not None:
             self._started(index)
         trial: Trial = pyfuncitem.funcargs["trial"]

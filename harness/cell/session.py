@@ -16,6 +16,7 @@ import pytest
 
 from harness.cell.outcomes import message
 from harness.cell.plugin import CasePlugin
+from harness.cell.weights import use
 from harness.interface import Outcome
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ MEASURED_PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "
 class JobPlugin(CasePlugin):
     """The case plugin that also tells of a case file that could not be imported."""
 
-    def __init__(self, variants: list[dict[str, Any]], tell: Callable[[dict[str, Any]], None], *, timed: bool) -> None:
+    def __init__(self, variants: list[dict[str, Any]], tell: Callable[[dict[str, Any]], None], **settings: Any) -> None:
         """``tell`` takes the events that the worker understands."""
         super().__init__(
             variants,
             started=lambda index: tell({"started": index}),
             finished=lambda index, result: tell({"finished": index, "result": result}),
-            timed=timed,
+            **settings,
         )
         self._tell = tell
 
@@ -63,6 +64,7 @@ def run_variants(
         traceback.print_exc()
         tell({"refused": message(error)})
         return
+    use(job.get("weights", {}))
     # What is imported by now stays: without this each collection would go through all of it.
     gc.freeze()
     tell({"ready": imported, "device": device_facts(job["device"])})
@@ -77,7 +79,19 @@ def run_variants(
         if quiet:
             redirections.enter_context(contextlib.redirect_stdout(io.StringIO()))
             redirections.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        pytest.main(arguments, plugins=[JobPlugin(variants, tell, timed=job.get("timed", True))])
+        pytest.main(arguments, plugins=[JobPlugin(variants, tell, **trial_settings(job, entry))])
+
+
+def trial_settings(job: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    """Give what a job says of all its trials, as :class:`Trial` takes it."""
+    settings: dict[str, Any] = {"timed": job.get("timed", True)}
+    if job.get("examples") is not None:
+        settings["examples"] = job["examples"]
+    if "memory" in job:
+        settings["memory"] = Path(job["memory"]) / entry["cell"]["id"]
+    if "told" in job:
+        settings["told"] = Path(job["told"])
+    return settings
 
 
 def verify_imports(planned: dict[str, str]) -> dict[str, str]:

@@ -13,6 +13,26 @@ if TYPE_CHECKING:
 
     import torch
 
+EXAMPLES = 5
+"""What a property tries unless the matrix says otherwise."""
+
+
+PAIRS = 8
+"""Pairs of neighbouring samples, one an arm: few enough for every variant, and an interval that is bounded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What a job asks of the timing of one variant.
+
+    ``pairs`` samples an arm in the order A-B-B-A; or, where ``turns`` is the address of a socket, as many as
+    the other side asks for, when it asks, and of the arms that it asks for. ``name`` says who this is.
+    """
+
+    pairs: int = PAIRS
+    turns: str = ""
+    name: str = ""
+
 
 @dataclass
 class Trial:
@@ -20,12 +40,21 @@ class Trial:
 
     ``variant`` maps each axis to its value. ``evidence``, ``counters`` and ``latency`` go into
     the record as they stand when the check ends, however it ends: write early. A check measures
-    latency only when it is ``timed``: a large grid does without.
+    latency only when it is ``timed``: a large grid does without. ``timing`` says how.
+
+    A property tries ``examples`` of them (:mod:`harness.cell.properties`). ``name`` is the case's with the
+    variant's; ``memory`` is the folder that remembers this cell's failing examples between runs, and ``told`` the
+    file in which the cells of a run tell each other theirs.
     """
 
     variant: dict[str, str]
     scratch: Path
     timed: bool = True
+    name: str = ""
+    examples: int = EXAMPLES
+    memory: Path | None = None
+    told: Path | None = None
+    timing: Timing = field(default_factory=Timing)
     evidence: dict[str, Any] = field(default_factory=dict)
     counters: dict[str, Any] = field(default_factory=dict)
     latency: dict[str, Any] = field(default_factory=dict)

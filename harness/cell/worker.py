@@ -4,28 +4,34 @@
 that the other side of the wall wrote; records go to the JSON-lines file that it names, and one
 event a line to standard output, for whoever shows progress. The child of a fork imports peft and
 runs the variants under pytest. Forking isolates: a child that crashes, hangs or is killed costs
-the variant that it was at, and the next child goes on with the rest.
+the variant that it was at, and the next child goes on with the rest. Where forking is not to be
+had (``"fork": false`` in the job) a fresh process does the same, and pays for the imports.
+
+A job without ``cells`` takes them from standard input, one JSON object a line, until it ends: so
+a worker can be kept warm while somebody decides what to measure next.
 """
 
 from __future__ import annotations
 
 import ctypes
-import gc
 import importlib
 import json
 import os
 import selectors
 import signal
+import subprocess
 import sys
 import time
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 IMPORT_LIMIT_S = 300.0
 """Time for a child to import peft and collect the cases. Imports without byte code are slow."""
 
-_PRELOAD = ("torch", "transformers", "transformers.generation.utils", "tokenizers", "safetensors.torch", "pytest")
-_NEVER_IN_PARENT = ("peft", "sentence_transformers")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -33,41 +39,57 @@ def main(job_path: str) -> int:
     """Run a job to its end; the status is 0 whatever the records say."""
     _die_with_parent()
     job = json.loads(Path(job_path).read_text(encoding="utf-8"))
-    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent]
-    sys.path += [*job["behind"], job["root"]]
-    overlay = job["cells"][0]["overlays"]
-    # transformers asks at import whether peft is installed: it has to be findable, not imported.
-    sys.path[:0] = overlay
+    entries = iter(job["cells"]) if "cells" in job else _streamed()
+    first = next(entries, None)
+    if first is None:
+        return 0
+    overlay = first["overlays"]
+    _lay_path(job, overlay)
+    from harness.cell.preload import import_also, preload
+
     with Path(job["output"]).open("a", encoding="utf-8", errors="backslashreplace") as output:
         writer = Writer(job, output)
-        error = _preload()
-        for entry in job["cells"]:
+        forks = job.get("fork", True)
+        error = preload() if forks else None
+        for entry in chain([first], entries):
             sys.path[: len(overlay)] = overlay = entry["overlays"]
             importlib.invalidate_caches()
             if error is None:
-                CellRun(job, entry, writer).run()
+                run = CellRun(job, entry, writer)
+                run.run()
+                _tell_done(entry)
+                if forks and (more := [name for name in run.seen if name not in sys.modules]):
+                    import_also(more)
             else:
                 writer.state(entry, "import-failed", error)
+                _tell_done(entry)
     return 0
 
 
-def _preload() -> str | None:
-    from harness.cell.outcomes import message
-    from harness.cell.plugin import quiet_environment
+def _streamed() -> Iterator[dict[str, Any]]:
+    for line in sys.stdin:
+        yield json.loads(line)
 
-    quiet_environment()
-    try:
-        for name in _PRELOAD:
-            importlib.import_module(name)
-    except Exception as error:  # noqa: BLE001 - a base that cannot be imported is a result
-        return message(error)
-    loaded = [name for name in _NEVER_IN_PARENT if name in sys.modules]
-    if loaded:
-        return f"the base imported {loaded} by itself: its overlays would not count"
-    importlib.import_module("torch").set_num_threads(1)
-    gc.collect()
-    gc.freeze()
-    return None
+
+def _tell_done(entry: dict[str, Any]) -> None:
+    print(json.dumps({"event": "done", "cell": entry["cell"]["id"]}), flush=True)
+
+
+def fresh_child(part_path: str) -> None:
+    """In a fresh process, in place of a fork: import the base, then do what a forked child does."""
+    part = json.loads(Path(part_path).read_text(encoding="utf-8"))
+    # Events go where this process was told to write; what the packages print goes to the log.
+    pipe = os.dup(1)
+    _lay_path(part["job"], part["entry"]["overlays"])
+    run_child(part["job"], part["entry"], part["variants"], pipe)
+
+
+def _lay_path(job: dict[str, Any], overlay: list[str]) -> None:
+    """Put overlays before the base and everything else behind it."""
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent]
+    sys.path += [*job["behind"], job["root"]]
+    # transformers asks at import whether peft is installed: it has to be findable, not imported.
+    sys.path[:0] = overlay
 
 
 class Writer:
@@ -106,6 +128,7 @@ class CellRun:
         self.waiting = {one["index"]: one for one in entry["variants"]}
         self.current: int | None = None
         self.refused: str | None = None
+        self.seen: list[str] = []
 
     def run(self) -> None:
         """Fork until every variant has its record."""
@@ -123,10 +146,7 @@ class CellRun:
         reader, writer = os.pipe()
         oom_before = _oom_kills()
         sys.stdout.flush()
-        child = os.fork()
-        if child == 0:
-            os.close(reader)
-            run_child(self.job, self.entry, list(self.waiting.values()), writer)
+        child = self._fork(reader, writer) if self.job.get("fork", True) else self._start(writer)
         os.close(writer)
         timed_out = self._listen(child, reader)
         _, status = os.waitpid(child, 0)
@@ -144,6 +164,22 @@ class CellRun:
             code = os.waitstatus_to_exitcode(status)
             result = {"outcome": "crashed", "signature": f"exit {code}", "message": f"the process exited with {code}"}
         self._finish(self.current, result)
+
+    def _fork(self, reader: int, writer: int) -> int:
+        child = os.fork()
+        if child == 0:
+            os.close(reader)
+            run_child(self.job, self.entry, list(self.waiting.values()), writer)
+        return child
+
+    def _start(self, writer: int) -> int:
+        path = Path(self.entry["scratch"]).with_name("part.json")
+        job = {key: value for key, value in self.job.items() if key != "cells"}
+        part = {"job": job, "entry": self.entry, "variants": list(self.waiting.values())}
+        path.write_text(json.dumps(part), encoding="utf-8")
+        command = [sys.executable, "-P", __file__, "--fresh-child", str(path)]
+        with Path(self.entry["log"]).open("a", encoding="utf-8") as log:
+            return subprocess.Popen(command, stdout=writer, stderr=log).pid  # noqa: S603 - this very file
 
     def _listen(self, child: int, pipe: int) -> bool:
         """Take events until the child closes the pipe; kill it when it passes its limit."""
@@ -177,6 +213,8 @@ class CellRun:
                 self.entry.update(imported=imported, device=device)
             case {"refused": str(words)}:
                 self.refused = words
+            case {"seen": list(names)}:
+                self.seen = names
             case {"collect": str(case), "result": dict(result)}:
                 for one in [one for one in self.waiting.values() if one["case"] == case]:
                     self._finish(one["index"], result)
@@ -200,9 +238,15 @@ def run_child(job: dict[str, Any], entry: dict[str, Any], variants: list[dict[st
 
     status = 1
     try:
+        from harness.cell.preload import import_base, seen_here
         from harness.cell.session import run_variants
 
-        run_variants(job, entry, variants, tell)
+        # After a fork all of this is there already.
+        if error := import_base():
+            tell({"refused": error})
+        else:
+            run_variants(job, entry, variants, tell)
+            tell({"seen": seen_here()})
         status = 0
     finally:
         sys.stdout.flush()
@@ -230,4 +274,6 @@ def _now() -> str:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "--fresh-child":
+        fresh_child(sys.argv[2])
     raise SystemExit(main(sys.argv[1]))

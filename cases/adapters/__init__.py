@@ -1,0 +1,1 @@
+"""Adapters that earlier releases of PEFT wrote, byte for byte."""

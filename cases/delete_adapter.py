@@ -1,0 +1,100 @@
+"""A deleted adapter is gone, and the one that stays answers as before.
+
+peft #3638 and #3639: ``delete_adapter`` knew nothing of prompt learning. ``inactive`` deletes the adapter that is not
+in use, ``active`` the one that is; ``name_again`` makes a new adapter under the old name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.interface import Expectation, Variants
+
+if TYPE_CHECKING:
+    from harness.cell.trial import Trial
+
+DOCUMENT = None
+UPSTREAM = ("https://github.com/huggingface/peft/issues/3638", "https://github.com/huggingface/peft/pull/3639")
+ORACLE = "alone"
+LENGTHS = {"default": 20, "other": 6}
+VARIANTS = (
+    Variants(
+        axes={
+            "model": ("llama", "gpt2"),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
+            "aspect": ("inactive", "active", "name_again"),
+        },
+    ),
+)
+EXPECTATIONS = (
+    Expectation(
+        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="Expected size 4 but got size 2",
+        link="https://github.com/huggingface/peft/pull/1901",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="'tuple' object has no attribute",
+        link="https://github.com/huggingface/peft/pull/1832",
+    ),
+    Expectation(
+        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2,<=5.14.1"},
+        only={"method": ("p_tuning", "prompt_tuning")},
+        outcome="error",
+        signature="delete_adapter|No adapter loaded",
+        link="https://github.com/huggingface/peft/pull/3639",
+    ),
+    Expectation(
+        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2,<=5.14.1"},
+        only={"model": ("gpt2",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="delete_adapter|No adapter loaded",
+        link="https://github.com/huggingface/peft/pull/3639",
+    ),
+    Expectation(
+        where={"peft": ">=0.12.0,<=0.14.0", "transformers": ">=4.43.3,<=4.47.0"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="delete_adapter",
+        link="https://github.com/huggingface/peft/pull/3639",
+    ),
+    Expectation(
+        where={"peft": ">=0.13.2,<=0.20.0", "transformers": ">=4.45.2,<=5.14.1"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="delete_adapter|No adapter loaded",
+        link="https://github.com/huggingface/peft/pull/3639",
+    ),
+)
+
+
+def check(trial: Trial) -> None:
+    """Compare with each adapter alone on a fresh base."""
+    from harness.cell.adapters import add, alone
+    from harness.cell.answers import far, logits, near, question
+
+    ids, mask = question(trial)
+
+    def said(model: Any) -> Any:
+        return logits(model, length=ids.shape[1], input_ids=ids, attention_mask=mask)
+
+    wanted = {name: said(alone(trial, name, length)) for name, length in LENGTHS.items()}
+    trial.expect(far(*wanted.values()) > 0.1, "the two adapters say the same")
+    model = alone(trial, "default", LENGTHS["default"])
+    add(trial, model, "other", LENGTHS["other"])
+    gone, stays = ("default", "other") if trial.aspect == "active" else ("other", "default")
+    model.delete_adapter(gone)
+    trial.expect(gone not in model.peft_config, "the deleted adapter's config is still there")
+    left = [name for name, _ in model.named_parameters() if f".{gone}." in name]
+    trial.expect(not left, "the deleted adapter's weights are still there")
+    if trial.aspect == "active":
+        model.set_adapter(stays)
+    near(trial, "the adapter that stays against alone", said(model), wanted[stays])
+    if trial.aspect == "name_again":
+        add(trial, model, gone, LENGTHS[gone])
+        model.set_adapter(gone)
+        near(trial, "the new adapter of the old name against alone", said(model), wanted[gone])

@@ -1,0 +1,81 @@
+"""A second adapter of the same name is refused, or leaves the first as it was: a trained prompt is not lost in silence.
+
+peft #3559: ``add_adapter`` with a name that is taken made a fresh, untrained prompt in its place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.interface import Expectation, Variants
+
+if TYPE_CHECKING:
+    from harness.cell.trial import Trial
+
+DOCUMENT = None
+UPSTREAM = ("https://github.com/huggingface/peft/pull/3559",)
+ORACLE = "refusal"
+VIRTUAL_TOKENS = 20
+VARIANTS = (
+    Variants(axes={"model": ("llama", "gpt2"), "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora")}),
+)
+EXPECTATIONS = (
+    Expectation(
+        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="Expected size 4 but got size 2",
+        link="https://github.com/huggingface/peft/pull/1901",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="'tuple' object has no attribute",
+        link="https://github.com/huggingface/peft/pull/1832",
+    ),
+    Expectation(
+        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2,<=5.14.1"},
+        only={"method": ("lora", "p_tuning", "prompt_tuning")},
+        outcome="wrong",
+        signature="after the second of the name",
+        link="https://github.com/huggingface/peft/pull/3559",
+    ),
+    Expectation(
+        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2,<=5.14.1"},
+        only={"model": ("gpt2",), "method": ("prefix_tuning",)},
+        outcome="wrong",
+        signature="after the second of the name",
+        link="https://github.com/huggingface/peft/pull/3559",
+    ),
+    Expectation(
+        where={"peft": ">=0.12.0,<=0.14.0", "transformers": ">=4.43.3,<=4.47.0"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="wrong",
+        signature="after the second of the name",
+        link="https://github.com/huggingface/peft/pull/3559",
+    ),
+    Expectation(
+        where={"peft": ">=0.13.2,<=0.20.0", "transformers": ">=4.45.2,<=5.14.1"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="wrong",
+        signature="after the second of the name",
+        link="https://github.com/huggingface/peft/pull/3559",
+    ),
+)
+
+
+def check(trial: Trial) -> None:
+    """Add the same name again, then ask the model what it said before."""
+    from harness.cell.adapters import alone, config_of
+    from harness.cell.answers import logits, near, question
+
+    ids, mask = question(trial)
+    model = alone(trial, "default", VIRTUAL_TOKENS)
+    before = logits(model, input_ids=ids, attention_mask=mask)
+    try:
+        model.add_adapter("default", config_of(trial, VIRTUAL_TOKENS))
+    except ValueError as error:
+        trial.evidence["refused"] = str(error)
+        trial.expect("default" in str(error), "the refusal does not name the adapter")
+    near(trial, "after the second of the name", logits(model.eval(), input_ids=ids, attention_mask=mask), before)

@@ -1,0 +1,120 @@
+"""With an encoder-decoder ``generate`` decodes what plain forward calls decode, and the prompt counts.
+
+huggingface/peft#565, #1188 (prefix tuning), #439, #809 (prompt tuning); #3109 (BART's number of layers).
+``cached`` asks for ``generate`` as users call it, ``workaround`` for ``use_cache=False``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.interface import Expectation, Variants
+
+if TYPE_CHECKING:
+    from harness.cell.trial import Trial
+
+DOCUMENT = None
+UPSTREAM = (
+    "https://github.com/huggingface/peft/issues/565",
+    "https://github.com/huggingface/peft/issues/1188",
+    "https://github.com/huggingface/peft/issues/439",
+)
+ORACLE = "cache"
+VIRTUAL_TOKENS = 20
+NEW_TOKENS = 8
+QUESTION = "3+4=7</s>2+2=4</s>5+1=6</s>8+8=16</s>9+0=9</s> 1+1="
+
+VARIANTS = (
+    Variants(
+        axes={
+            "model": ("t5", "bart"),
+            "method": ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning", "lora"),
+            "aspect": ("cached", "workaround"),
+        },
+    ),
+)
+EXPECTATIONS = (
+    Expectation(
+        where={"peft": "==0.15.2", "transformers": "==4.51.3"},
+        only={"model": ("t5",), "method": ("prefix_tuning", "prefix_tuning_projection"), "aspect": ("cached",)},
+        outcome="wrong",
+        signature=r"generate\(use_cache=True\) uses the prompt but leaves the",
+        link="docs/families.md#what-older-releases-do",
+    ),
+    Expectation(
+        where={"peft": ">=0.15.2,<=0.20.0", "transformers": ">=4.51.3,<=5.14.1"},
+        only={"model": ("t5",), "method": ("prefix_tuning", "prefix_tuning_projection"), "aspect": ("workaround",)},
+        outcome="wrong",
+        signature=r"generate\(use_cache=False\) uses the prompt but leaves the",
+        link="docs/findings.md#generate-without-the-cache-and-prefix-tuning",
+    ),
+    Expectation(
+        where={"peft": ">=0.21.2", "transformers": ">=5.23.0"},
+        only={"method": ("prefix_tuning", "prefix_tuning_projection"), "aspect": ("workaround",)},
+        outcome="wrong",
+        signature=r"generate\(use_cache=False\) uses the prompt but leaves the",
+        link="docs/findings.md#generate-without-the-cache-and-prefix-tuning",
+    ),
+    Expectation(
+        where={"peft": ">=0.19.1,<=0.20.0", "transformers": ">=5.5.4,<=5.14.1"},
+        only={"model": ("bart",), "method": ("prefix_tuning", "prefix_tuning_projection"), "aspect": ("workaround",)},
+        outcome="wrong",
+        signature=r"generate\(use_cache=False\) uses the prompt but leaves the",
+        link="docs/findings.md#generate-without-the-cache-and-prefix-tuning",
+    ),
+    Expectation(
+        where={"peft": "==0.14.0", "transformers": "==4.57.3"},
+        only={"model": ("t5",), "method": ("prefix_tuning", "prefix_tuning_projection")},
+        outcome="error",
+        signature="AttributeError: 'T5ForConditionalGeneration' object has no",
+        link="https://github.com/huggingface/peft/pull/2662",
+    ),
+    Expectation(
+        where={"peft": "==0.21.1", "transformers": "==5.18.0"},
+        only={"model": ("t5",)},
+        outcome="error",
+        signature="AttributeError: 'T5ForConditionalGeneration' object has no",
+        link="docs/families.md#what-older-releases-do",
+    ),
+    Expectation(
+        where={"peft": "==0.14.0", "transformers": "==4.57.3"},
+        only={"model": ("bart",), "method": ("prefix_tuning", "prefix_tuning_projection")},
+        outcome="error",
+        signature="AttributeError: 'BartForConditionalGeneration' object has",
+        link="https://github.com/huggingface/peft/pull/2662",
+    ),
+    Expectation(
+        where={"peft": "==0.21.1", "transformers": "==5.18.0"},
+        only={"model": ("bart",)},
+        outcome="error",
+        signature="AttributeError: 'BartForConditionalGeneration' object has",
+        link="docs/families.md#what-older-releases-do",
+    ),
+)
+
+
+def check(trial: Trial) -> None:
+    """Compare generated with forward-loop tokens, and those with the base model's (the cache oracle)."""
+    import torch
+
+    from harness.cell.families import LORA_TARGETS
+    from harness.cell.generation import expect_prompt_used, expect_same_generation
+    from harness.cell.methods import LORA, attach
+    from harness.cell.models import make_model
+    from harness.cell.oracles import greedy_by_decoder
+    from harness.cell.weights import encode_for
+
+    device = trial.torch_device()
+    base = make_model(trial.model, device=device, trained=False)
+    ids = encode_for(trial.model, QUESTION, device=device)
+    mask = torch.ones_like(ids)
+    start = base.generation_config.decoder_start_token_id
+    base_tokens, _ = greedy_by_decoder(base, ids, mask, new_tokens=NEW_TOKENS, start=start)
+    options = {"target_modules": LORA_TARGETS[trial.model]} if trial.method == LORA else {}
+    model = attach(base, trial.method, virtual_tokens=VIRTUAL_TOKENS, task="SEQ_2_SEQ_LM", **options)
+    reference, margin = greedy_by_decoder(model, ids, mask, new_tokens=NEW_TOKENS, start=start)
+    expect_prompt_used(trial, reference, base_tokens, margin=margin)
+    use_cache = trial.aspect == "cached"
+    expect_same_generation(
+        trial, model, reference, base_tokens, use_cache=use_cache, input_ids=ids, attention_mask=mask
+    )

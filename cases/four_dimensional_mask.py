@@ -1,0 +1,127 @@
+"""A mask of four dimensions is heeded as the mask of two dimensions that says the same.
+
+Packed samples and prefix caching are trained with ``(batch, 1, length, length)`` masks. huggingface/peft#2452: PEFT
+lengthens a mask as if it had two dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.interface import Expectation, Variants
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.cell.trial import Trial
+
+DOCUMENT = None
+UPSTREAM = ("https://github.com/huggingface/peft/issues/2452", "https://github.com/huggingface/peft/pull/2458")
+ORACLE = "same call"
+HIDDEN = 5
+VARIANTS = (
+    Variants(
+        axes={
+            "model": ("llama", "qwen2"),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
+            "aspect": ("additive", "boolean"),
+        },
+    ),
+)
+EXPECTATIONS = (
+    Expectation(
+        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
+        only={"model": ("qwen2",), "method": ("prefix_tuning",), "aspect": ("boolean",)},
+        outcome="error",
+        signature="Expected size 4 but got size 2",
+        link="https://github.com/huggingface/peft/pull/1901",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
+        only={"method": ("prefix_tuning",)},
+        outcome="error",
+        signature="'tuple' object has no attribute",
+        link="https://github.com/huggingface/peft/pull/1832",
+    ),
+    Expectation(
+        where={"peft": ">=0.12.0", "transformers": ">=4.43.3"},
+        only={"method": ("p_tuning", "prompt_tuning"), "aspect": ("additive",)},
+        outcome="error",
+        signature="got 2 and 4",
+        link="https://github.com/huggingface/peft/issues/2452",
+    ),
+    Expectation(
+        where={"peft": ">=0.12.0,<=0.14.0", "transformers": ">=4.43.3,<=4.47.0"},
+        only={"method": ("prefix_tuning",), "aspect": ("additive",)},
+        outcome="error",
+        signature="got 2 and 4",
+        link="https://github.com/huggingface/peft/issues/2452",
+    ),
+    Expectation(
+        where={"peft": ">=0.13.2", "transformers": ">=4.45.2"},
+        only={"method": ("prefix_tuning",)},
+        outcome="error",
+        signature="got 2 and 4",
+        link="https://github.com/huggingface/peft/issues/2452",
+    ),
+    Expectation(
+        where={"peft": ">=0.12.0", "transformers": ">=4.45.2"},
+        only={"method": ("p_tuning", "prompt_tuning"), "aspect": ("boolean",)},
+        outcome="error",
+        signature="got 2 and 4",
+        link="https://github.com/huggingface/peft/issues/2452",
+    ),
+    Expectation(
+        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
+        only={"model": ("qwen2",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("boolean",)},
+        outcome="error",
+        signature="got 2 and 4",
+        link="https://github.com/huggingface/peft/issues/2452",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.43.3"},
+        only={"aspect": ("boolean",)},
+        outcome="unsupported",
+        signature="transformers alone cannot do this: ValueError: Custom",
+        link="docs/cases.md",
+    ),
+    Expectation(
+        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
+        only={"aspect": ("additive",)},
+        outcome="unsupported",
+        signature="transformers alone already answers otherwise than its",
+        link="docs/cases.md",
+    ),
+    Expectation(
+        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
+        only={"model": ("llama",), "aspect": ("boolean",)},
+        outcome="unsupported",
+        signature="transformers alone already answers otherwise than its",
+        link="docs/cases.md",
+    ),
+)
+
+
+def check(trial: Trial) -> None:
+    """Hide the first tokens either way and compare the logits of the others; without the mask they are other ones."""
+    import torch
+
+    from harness.cell.answers import base_alone_can, far, logits, make_base, near, question, wrap
+
+    ids, ones = question(trial)
+    length, shown = ids.shape[1], ids.shape[1] - HIDDEN
+    flat = ones.clone()
+    flat[:, :HIDDEN] = 0
+    seen = (flat[:, None, :] * torch.ones(length, length, device=ids.device).tril()).bool()[:, None]
+    least = torch.finfo(torch.float32).min
+    square = seen if trial.aspect == "boolean" else torch.zeros(seen.shape, device=ids.device).masked_fill(~seen, least)
+
+    def said(model: Any, mask: torch.Tensor) -> torch.Tensor:
+        return logits(model, length=shown, input_ids=ids, attention_mask=mask)
+
+    base = make_base(trial)
+    base_alone_can(lambda: said(base, square).argmax(-1), said(base, flat).argmax(-1))
+    model = wrap(trial, base)
+    wanted = said(model, flat)
+    trial.expect(far(wanted, said(model, ones)) > 0.01, "the mask changes nothing")
+    near(trial, "four dimensions against two", said(model, square), wanted)

@@ -1,0 +1,95 @@
+"""Embeddings in the place of ids say the same thing, and the prompt stands before them all the same.
+
+huggingface/peft#3558: prefix tuning dropped ``inputs_embeds`` outside of CAUSAL_LM. ``forward`` and ``generate`` ask a
+language model, ``features`` asks a bare encoder.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.interface import Expectation, Variants
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.cell.trial import Trial
+
+DOCUMENT = None
+UPSTREAM = ("https://github.com/huggingface/peft/pull/3558",)
+ORACLE = "same call"
+METHODS = ("prompt_tuning", "prefix_tuning", "p_tuning", "lora")
+VARIANTS = (
+    Variants(axes={"model": ("llama", "gpt2", "opt"), "method": METHODS, "aspect": ("forward", "generate")}),
+    Variants(axes={"model": ("bert",), "method": METHODS, "aspect": ("features",)}),
+)
+EXPECTATIONS = (
+    Expectation(
+        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
+        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("forward",)},
+        outcome="error",
+        signature="Expected size 4 but got size 2",
+        link="https://github.com/huggingface/peft/pull/1901",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
+        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("forward",)},
+        outcome="error",
+        signature="'tuple' object has no attribute",
+        link="https://github.com/huggingface/peft/pull/1832",
+    ),
+    Expectation(
+        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2,<=5.14.1"},
+        only={"method": ("prefix_tuning",), "aspect": ("features",)},
+        outcome="error",
+        signature="specify (either|exactly one of) input_ids or inputs_embeds",
+        link="https://github.com/huggingface/peft/pull/3558",
+    ),
+    Expectation(
+        where={"peft": ">=0.9.0", "transformers": ">=4.38.2"},
+        only={"method": ("p_tuning", "prefix_tuning", "prompt_tuning"), "aspect": ("generate",)},
+        outcome="error",
+        signature="forwarding implemented",
+        link="docs/findings.md#embeddings-in-the-place-of-ids-and-masks-of-four-dimensions",
+    ),
+)
+
+
+def check(trial: Trial) -> None:
+    """Ask with ids and with the embedding of the same ids, taken from the base model."""
+    from harness.cell.answers import base_alone_can, compare, far, greedy, make_base, near, question, wrap
+    from harness.cell.answers import logits as logits_of
+
+    ids, mask = question(trial)
+    base = make_base(trial)
+    embedded = base.get_input_embeddings()(ids).detach()
+    if trial.aspect == "generate":
+        bare = greedy(base, ids, mask)
+        base_alone_can(lambda: _generated(base, embedded, mask), bare)
+        model = wrap(trial, base)
+        compare(trial, _generated(model, embedded, mask), greedy(model, ids, mask), bare)
+        return
+
+    def asked(model: Any, **how: torch.Tensor) -> torch.Tensor:
+        if trial.aspect == "forward":
+            return logits_of(model, length=ids.shape[1], attention_mask=mask, **how)
+        return model(attention_mask=mask, **how).last_hidden_state.detach()[:, -ids.shape[1] :]
+
+    bare_states = asked(base, inputs_embeds=embedded)
+    near(trial, "the base alone", bare_states, asked(base, input_ids=ids))
+    options = {} if trial.aspect == "forward" else {"task": "FEATURE_EXTRACTION"}
+    model = wrap(trial, base, **options)
+    wanted = asked(model, input_ids=ids)
+    trial.expect(far(wanted, bare_states) > 0.01, "the prompt does not change what ids are answered")
+    near(trial, "embeddings against ids", asked(model, inputs_embeds=embedded), wanted)
+
+
+def _generated(model: Any, embedded: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Give the new tokens: ``generate`` returns nothing else when it is given no ids."""
+    import torch
+
+    from harness.cell.answers import NEW_TOKENS
+
+    options = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "pad_token_id": 0}
+    with torch.no_grad():
+        return model.generate(inputs_embeds=embedded, attention_mask=mask, **options)

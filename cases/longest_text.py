@@ -1,0 +1,87 @@
+"""Virtual tokens, text and answer may fill all of the model's positions; ``max_length`` counts no virtual token.
+
+Virtual tokens take positions of their own: one too many, and a table of learned positions is read past its end.
+``all_positions`` fills them all; ``max_length`` asks that a limit on the output means text and answer, as it does
+without an adapter. huggingface/peft#1391 is of that kind: a length that was counted without the prompt.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.interface import Expectation, Variants
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.cell.trial import Trial
+
+DOCUMENT = None
+UPSTREAM = ("https://github.com/huggingface/peft/issues/1391",)
+ORACLE = "cache"
+VARIANTS = (
+    Variants(
+        axes={
+            "model": ("llama", "gpt2", "opt"),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
+            "aspect": ("all_positions", "max_length"),
+        },
+    ),
+)
+EXPECTATIONS = (
+    Expectation(
+        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="Expected size 4 but got size 2",
+        link="https://github.com/huggingface/peft/pull/1901",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
+        only={"model": ("gpt2", "opt"), "method": ("p_tuning", "prompt_tuning")},
+        outcome="error",
+        signature="KeyError: 'past_key_values'",
+        link="https://github.com/huggingface/peft/pull/1832",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
+        only={"method": ("prefix_tuning",)},
+        outcome="error",
+        signature="KeyError: 'past_key_values'|'tuple' object has no attribute",
+        link="https://github.com/huggingface/peft/pull/1832",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": ">=4.43.3,<=4.48.3"},
+        only={"model": ("llama",), "method": ("p_tuning", "prompt_tuning")},
+        outcome="wrong",
+        signature="drops the prompt",
+        link="https://github.com/huggingface/peft/issues/2123",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.43.3"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="wrong",
+        signature="drops the prompt",
+        link="https://github.com/huggingface/peft/issues/2123",
+    ),
+)
+
+
+def check(trial: Trial) -> None:
+    """The oracle is the forward loop over the same text."""
+    import torch
+
+    from harness.cell.answers import NEW_TOKENS, VIRTUAL_TOKENS, hold, question
+    from harness.cell.oracles import greedy_by_generate
+
+    def by_generate(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if trial.aspect == "all_positions":
+            return greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS)
+        options = {"max_length": ids.shape[1] + NEW_TOKENS, "do_sample": False, "pad_token_id": 0}
+        with torch.no_grad():
+            return model.generate(input_ids=ids, attention_mask=mask, **options)[:, ids.shape[1] :]
+
+    # The last token of an answer is said and never read: it takes no position.
+    full = VIRTUAL_TOKENS + question(trial)[0].shape[1] + NEW_TOKENS - 1
+    name = "n_positions" if trial.model == "gpt2" else "max_position_embeddings"
+    hold(trial, by_generate, **({name: full} if trial.aspect == "all_positions" else {}))

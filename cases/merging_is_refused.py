@@ -1,0 +1,90 @@
+"""Merging is refused where there is nothing to merge, in words that say so; where it is possible the answer stays.
+
+A prompt is no part of any weight: ``merge_and_unload`` cannot keep what it says. Who merges by habit needs to read
+why it fails. The calls go the way of ``delete_adapter`` (huggingface/peft#3638). LoRA is the control.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from harness.interface import Expectation, Variants
+
+if TYPE_CHECKING:
+    from harness.cell.trial import Trial
+
+DOCUMENT = None
+UPSTREAM = ("https://github.com/huggingface/peft/issues/3638",)
+ORACLE = "refusal"
+REASONS = re.compile(r"prompt|prefix|p-?_?tuning|not support|cannot be merged|can't be merged", re.IGNORECASE)
+VARIANTS = (
+    Variants(
+        axes={
+            "model": ("llama",),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
+            "aspect": ("merge_and_unload", "merge_adapter", "unload"),
+        },
+    ),
+)
+EXPECTATIONS = (
+    Expectation(
+        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
+        only={"method": ("prefix_tuning",)},
+        outcome="error",
+        signature="Expected size 4 but got size 2",
+        link="https://github.com/huggingface/peft/pull/1901",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
+        only={"method": ("prefix_tuning",)},
+        outcome="error",
+        signature="'tuple' object has no attribute",
+        link="https://github.com/huggingface/peft/pull/1832",
+    ),
+    Expectation(
+        where={"peft": ">=0.9.0", "transformers": ">=4.38.2"},
+        only={"method": ("p_tuning", "prompt_tuning")},
+        outcome="wrong",
+        signature="does not say why",
+        link="docs/findings.md#merging-is-refused-without-a-reason",
+    ),
+    Expectation(
+        where={"peft": ">=0.12.0,<=0.14.0", "transformers": ">=4.43.3,<=4.47.0"},
+        only={"method": ("prefix_tuning",)},
+        outcome="wrong",
+        signature="does not say why",
+        link="docs/findings.md#merging-is-refused-without-a-reason",
+    ),
+    Expectation(
+        where={"peft": ">=0.13.2", "transformers": ">=4.45.2"},
+        only={"method": ("prefix_tuning",)},
+        outcome="wrong",
+        signature="does not say why",
+        link="docs/findings.md#merging-is-refused-without-a-reason",
+    ),
+)
+
+
+def check(trial: Trial) -> None:
+    """Call by name; LoRA's answer has to stay with a merge, and to be the base's after ``unload``."""
+    from harness.cell.answers import logits, make_base, near, question, wrap
+    from harness.cell.methods import LORA
+
+    ids, mask = question(trial)
+    base = make_base(trial)
+    bare = logits(base, input_ids=ids, attention_mask=mask)
+    model = wrap(trial, base)
+    before = logits(model, length=ids.shape[1], input_ids=ids, attention_mask=mask)
+    if trial.method == LORA:
+        after = getattr(model, trial.aspect)() or model
+        wanted = bare if trial.aspect == "unload" else before
+        near(trial, f"after {trial.aspect}", logits(after, input_ids=ids, attention_mask=mask), wanted)
+        return
+    try:
+        getattr(model, trial.aspect)()
+    except (AttributeError, TypeError, ValueError, NotImplementedError) as error:
+        trial.evidence["refused"] = f"{type(error).__name__}: {error}"
+        trial.expect(bool(REASONS.search(str(error))), "the refusal does not say why")
+        return
+    trial.expect(False, f"{trial.aspect} is not refused")  # noqa: FBT003

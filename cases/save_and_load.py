@@ -1,0 +1,73 @@
+"""What was saved is what is loaded: the answer of an adapter on a fresh base is the one in memory.
+
+huggingface/peft#2043 met p-tuning that answers otherwise after save and load: its network is folded into what is
+saved. ``safetensors`` is the default format, ``pickle`` the one before it; ``again`` saves what was loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.interface import Expectation, Variants
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.cell.trial import Trial
+
+DOCUMENT = None
+UPSTREAM = ("https://github.com/huggingface/peft/issues/2043", "https://github.com/huggingface/peft/pull/2047")
+ORACLE = "reload"
+METHODS = ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning", "lora")
+VARIANTS = (
+    Variants(
+        axes={
+            "model": ("gpt2", "bloom", "opt", "bert"),
+            "method": METHODS,
+            "aspect": ("safetensors", "pickle", "again"),
+        },
+    ),
+)
+EXPECTATIONS = (
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
+        only={"model": ("bloom",), "method": ("prefix_tuning", "prefix_tuning_projection")},
+        outcome="error",
+        signature="got 3 and 4",
+        link="https://github.com/huggingface/peft/pull/1832",
+    ),
+)
+
+
+def check(trial: Trial) -> None:
+    """Compare states at the text's positions; the base's own must be far away."""
+    import peft
+
+    from harness.cell.answers import far, make_base, near, wrap
+
+    base = make_base(trial)
+    bare = _states(trial, base)
+    options = {"task": "FEATURE_EXTRACTION"} if trial.model == "bert" else {}
+    model = wrap(trial, base, **options)
+    wanted = _states(trial, model)
+    trial.expect(far(wanted, bare) > 0.1, "the adapter changes nothing")
+    model.save_pretrained(trial.scratch / "one", safe_serialization=trial.aspect != "pickle")
+    loaded = peft.PeftModel.from_pretrained(make_base(trial), str(trial.scratch / "one")).eval()
+    near(trial, "loaded against in memory", _states(trial, loaded), wanted)
+    if trial.aspect == "again":
+        loaded.save_pretrained(trial.scratch / "two")
+        loaded = peft.PeftModel.from_pretrained(make_base(trial), str(trial.scratch / "two")).eval()
+        near(trial, "saved and loaded twice against in memory", _states(trial, loaded), wanted)
+
+
+def _states(trial: Trial, model: Any) -> torch.Tensor:
+    """Give logits, or the encoder's hidden states, at the text's positions."""
+    import torch
+
+    from harness.cell.answers import logits, question
+
+    ids, mask = question(trial)
+    if trial.model != "bert":
+        return logits(model, length=ids.shape[1], input_ids=ids, attention_mask=mask)
+    with torch.no_grad():
+        return model(input_ids=ids, attention_mask=mask).last_hidden_state[:, -ids.shape[1] :]

@@ -1,0 +1,137 @@
+"""Each of two adapters on one model answers as it does alone, and a disabled adapter is the base model.
+
+huggingface/peft#1501: ``generate`` after leaving ``disable_adapter``; peft #3555 and #3572 speak of one inside
+another. The two adapters have different numbers of virtual tokens.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from harness.interface import Expectation, Variants
+
+if TYPE_CHECKING:
+    from harness.cell.trial import Trial
+
+DOCUMENT = None
+UPSTREAM = ("https://github.com/huggingface/peft/issues/1501", "https://github.com/huggingface/peft/pull/3572")
+ORACLE = "alone"
+LENGTHS = {"default": 20, "other": 6}
+VARIANTS = (
+    Variants(
+        axes={
+            "model": ("llama", "gpt2"),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
+            "aspect": ("switch", "disable", "disable_nested", "disable_generate", "disable_after_error"),
+        },
+    ),
+)
+EXPECTATIONS = (
+    Expectation(
+        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="Expected size 4 but got size 2",
+        link="https://github.com/huggingface/peft/pull/1901",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
+        only={
+            "model": ("llama",),
+            "method": ("prefix_tuning",),
+            "aspect": ("disable", "disable_after_error", "disable_nested", "switch"),
+        },
+        outcome="error",
+        signature="'tuple' object has no attribute",
+        link="https://github.com/huggingface/peft/pull/1832",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
+        only={"model": ("gpt2",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("disable_generate",)},
+        outcome="error",
+        signature="KeyError: 'past_key_values'",
+        link="https://github.com/huggingface/peft/pull/1832",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
+        only={"method": ("prefix_tuning",), "aspect": ("disable_generate",)},
+        outcome="error",
+        signature="KeyError: 'past_key_values'|'tuple' object has no attribute",
+        link="https://github.com/huggingface/peft/pull/1832",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": ">=4.43.3,<=4.48.3"},
+        only={"model": ("llama",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("disable_generate",)},
+        outcome="wrong",
+        signature="drops the prompt",
+        link="https://github.com/huggingface/peft/issues/2123",
+    ),
+    Expectation(
+        where={"peft": "==0.12.0", "transformers": "==4.43.3"},
+        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("disable_generate",)},
+        outcome="wrong",
+        signature="drops the prompt",
+        link="https://github.com/huggingface/peft/issues/2123",
+    ),
+    Expectation(
+        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
+        only={"method": ("lora",), "aspect": ("disable_nested",)},
+        outcome="wrong",
+        signature="disabled still",
+        link="docs/findings.md#mended",
+    ),
+)
+
+
+def check(trial: Trial) -> None:
+    """An adapter's numbers depend on its name alone: what it says alone is known before it is added."""
+    from harness.cell.adapters import add, alone
+    from harness.cell.answers import far, greedy, logits, make_base, near, question
+
+    ids, mask = question(trial)
+
+    def said(model: Any) -> Any:
+        return logits(model, length=ids.shape[1], input_ids=ids, attention_mask=mask)
+
+    base = make_base(trial)
+    bare, bare_tokens = said(base), greedy(base, ids, mask)
+    wanted = {name: said(alone(trial, name, length)) for name, length in LENGTHS.items()}
+    trial.expect(far(wanted["default"], wanted["other"]) > 0.1, "the two adapters say the same")
+    trial.expect(far(wanted["default"], bare) > 0.1, "the adapter says what the base says")
+    model = alone(trial, "default", LENGTHS["default"])
+    match trial.aspect:
+        case "switch":
+            add(trial, model, "other", LENGTHS["other"])
+            for name in ("default", "other", "default"):
+                model.set_adapter(name)
+                near(trial, f"{name} among two against alone", said(model), wanted[name])
+        case "disable":
+            with model.disable_adapter():
+                near(trial, "disabled against the base", said(model), bare)
+            near(trial, "enabled again against alone", said(model), wanted["default"])
+        case "disable_nested":
+            with model.disable_adapter():
+                with model.disable_adapter():
+                    near(trial, "disabled twice against the base", said(model), bare)
+                near(trial, "disabled still against the base", said(model), bare)
+            near(trial, "enabled again against alone", said(model), wanted["default"])
+        case "disable_generate":
+            _disable_generate(trial, model, bare_tokens)
+        case "disable_after_error":
+            with suppress(ZeroDivisionError), model.disable_adapter():
+                _ = 1 // 0
+            near(trial, "enabled after an error against alone", said(model), wanted["default"])
+
+
+def _disable_generate(trial: Trial, model: Any, bare_tokens: Any) -> None:
+    """``generate`` says what the base says inside, and what the forward loop says afterwards."""
+    from harness.cell.answers import NEW_TOKENS, compare, greedy, question
+    from harness.cell.oracles import greedy_by_generate, same_tokens
+
+    ids, mask = question(trial)
+    with model.disable_adapter():
+        inside = greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS)
+    trial.expect(same_tokens(inside, bare_tokens), "generate with the adapter disabled is not the base's")
+    after = greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS)
+    compare(trial, after, greedy(model, ids, mask), bare_tokens)
