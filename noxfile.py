@@ -95,9 +95,34 @@ def gate(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["harness"], default=False)
+def claims(session: nox.Session) -> None:
+    """Print what the documents claim: confirmed, refuted or untested, with the cells that decide it."""
+    harness(session, "claims", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["harness"], default=False)
 def proof(session: nox.Session) -> None:
     """Prove on 20 cells of the grid that layered and plain environments give the same records."""
     harness(session, "prove", "grid", "--cells", "20", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["harness"], default=False)
+def baseline(session: nox.Session) -> None:
+    """Measure the grid afresh, and 20 of its cells with one nox session each: the ratio (half an hour)."""
+    harness(session, "baseline", "grid", *session.posargs)
+
+
+@nox.session(default=False)
+def kills(session: nox.Session) -> None:
+    """Kill 40 runs at random moments: no finished record is lost, none is measured twice."""
+    session.install(*PROJECT["project"]["dependencies"], *nox.project.dependency_groups(PROJECT, "tests"))
+    session.run("python", "-m", "pytest", "tests/test_kill.py", "-s", env={"PROMPT_BENCH_KILLS": "40"})
+
+
+@nox.session(name="repro-check", venv_backend="none", requires=["harness"], default=False)
+def repro_check(session: nox.Session) -> None:
+    """Run the scripts of fifteen known defects with uv, and hold each against its record."""
+    harness(session, "repro-check", MATRIX_NAME, *session.posargs)
 
 
 @nox.session(allow_parallel=True)
@@ -109,14 +134,41 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(allow_parallel=True)
 def lint(session: nox.Session) -> None:
-    """Check style (ruff) and types (mypy, strict)."""
+    """Check style (ruff), types (mypy, strict), windows against the references, and that each case is whole."""
     session.install(*PROJECT["project"]["dependencies"], *nox.project.dependency_groups(PROJECT, "tests", "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+    session.run("python", "-m", "harness", "check")
+    session.run("python", "-m", "harness", "catalogue")
 
 
 @nox.session(venv_backend="none", requires=["harness"])
 def plan(session: nox.Session) -> None:
     """List the cells of the matrix, cached or not, and what a run would cost."""
     harness(session, "plan", MATRIX_NAME, *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["harness"], default=False)
+def bisect(session: nox.Session) -> None:
+    """Find the release, the package and the commit: nox -s bisect -- --case CASE --axis PACKAGE."""
+    harness(session, "bisect", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["harness"], default=False)
+def compare(session: nox.Session) -> None:
+    """Hold two cells side by side: nox -s compare -- CELL CELL."""
+    harness(session, "compare", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["harness"], default=False)
+def calibrate(session: nox.Session) -> None:
+    """State the false alarms of compare on this machine, and the smallest slowdown it finds (half an hour)."""
+    harness(session, "calibrate", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["harness"], default=False)
+def watch(session: nox.Session) -> None:
+    """Hold the run against earlier ones; what looks slower is measured again before it is told."""
+    named = ["--run", RUN] if os.environ["PROMPT_BENCH_RUN_NAMED"] else []
+    harness(session, "watch", MATRIX_NAME, *named, *session.posargs)

@@ -9,12 +9,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.catalogue import load_cases
+from harness.commands.advise import advise
+from harness.commands.baseline import baseline
+from harness.commands.bisect import bisect
+from harness.commands.calibrate import calibrate
+from harness.commands.catalogue import catalogue
+from harness.commands.claims import claims
+from harness.commands.clean import clean
+from harness.commands.compare import compare
+from harness.commands.explain import explain
+from harness.commands.gate import gate
+from harness.commands.publish import publish
+from harness.commands.repro import repro
+from harness.commands.repro_check import repro_check
+from harness.commands.watch import watch
+from harness.commands.windows import check, propose
 from harness.errors import ExitStatus, HarnessError
 from harness.locks import lock_book
 from harness.matrix import MATRICES, load_matrix
 from harness.pipeline import run_matrix
 from harness.plan import Selection, concrete_device, plan_run
 from harness.runs import Run, find_run, new_run
+from harness.weights import DTYPES, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,14 +55,13 @@ class _Commands(click.Group):
             raise SystemExit(_INTERRUPTED) from None
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: python -m harness run documented; python -m harness COMMAND --help has one for each",
+)
 def cli() -> None:
-    r"""Reproduce what breaks prompt learning in PEFT, on real releases.
-
-    \b
-    Example: python -m harness run documented
-             python -m harness here --case generate_with_cache
-    """
+    """Reproduce what breaks prompt learning in PEFT, on real releases."""
 
 
 _case_option = click.option("--case", metavar="EXPR", help="Case names or patterns, e.g. 'generate_with_cache:bloom'.")
@@ -95,18 +110,27 @@ def plan(matrix: str | None, case: str | None, device: str, as_json: bool, **cho
     print_plan(loaded, planned, lock_book(loaded), as_json=as_json)
 
 
-@cli.command(epilog="Example: python -m harness run documented --case 'prompt_tuning_guide' --cell peft0.13.0")
+_EXAMPLE_OF_RUN = """Example: python -m harness run documented --case 'prompt_tuning_guide' --cell peft0.13.0
+
+python -m harness run families --case generate_families --weights qwen3=PATH_OR_NAME --dtype bfloat16"""
+
+
+@cli.command(epilog=_EXAMPLE_OF_RUN)
 @click.argument("matrix")
 @_case_option
 @_cell_option
 @_base_option
 @_device_option
 @_shard_option
+@click.option("--weights", metavar="FAMILY=PATH_OR_NAME", multiple=True, help="Real weights for a family; repeatable.")
+@click.option("--dtype", type=click.Choice(DTYPES), help="Of real weights (default: float32).")
+@click.option("--device-map", metavar="MAP", help="Of real weights, such as 'auto'; for who has accelerate.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was stopped.")
 @click.option("--run-id", metavar="RUN", help="Name the run; sessions that share a name share the run.")
 @click.option("--fresh", is_flag=True, help="Measure again what is known already.")
 @click.option("--relock", is_flag=True, help="Resolve again instead of using the kept locks.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Bases at a time (default: cores, as memory allows).")
+@click.option("--fork/--no-fork", default=True, help="Fork for each cell (default), or start a fresh process.")
 @click.option("--quiet", is_flag=True, help="Leave out the grid at the end.")
 def run(matrix: str, case: str | None, device: str, quiet: bool, **options: Any) -> None:  # noqa: FBT001
     """Measure MATRIX, a name in matrices/ or the path of a TOML file.
@@ -124,9 +148,10 @@ def run(matrix: str, case: str | None, device: str, quiet: bool, **options: Any)
         raise click.UsageError(message)
     loaded, cases = load_matrix(matrix), load_cases()
     resume, run_id = options.pop("resume"), options.pop("run_id")
-    flags = {name: options.pop(name) for name in ("fresh", "relock", "jobs")}
+    flags = {name: options.pop(name) for name in ("fresh", "relock", "jobs", "fork")}
     this = find_run(resume) if resume else Run(id=run_id) if run_id else new_run(loaded.name)
-    selection = Selection(case=case, device=concrete_device(device), **options)
+    real = read_weights(options.pop("weights"), dtype=options.pop("dtype"), device_map=options.pop("device_map"))
+    selection = Selection(case=case, device=concrete_device(device), weights=real, **options)
     try:
         run_matrix(loaded, cases, selection, this, **flags)
     except KeyboardInterrupt:
@@ -144,27 +169,9 @@ def report(run_id: str | None) -> None:
     from harness.report.files import write_reports
 
     this = find_run(run_id)
-    for path in write_reports(_print(this)):
+    summary = _print(this)
+    for path in write_reports(summary, _proposal(this) if summary.for_a_person() else ""):
         click.echo(f"wrote {path}")
-
-
-@cli.command(epilog="Example: python -m harness gate; echo $?")
-@click.argument("run_id", metavar="[RUN]", required=False)
-def gate(run_id: str | None) -> None:
-    """Judge RUN (the newest): exit 0 all as expected, 1 somebody has to look, 3 nothing measured."""
-    from harness.report.terminal import console, print_attention
-    from harness.summary import summarise
-
-    summary = summarise(find_run(run_id), load_cases())
-    status = summary.exit_status()
-    words = {
-        ExitStatus.AS_EXPECTED: "all as expected",
-        ExitStatus.NEEDS_A_PERSON: "a verdict needs a person",
-        ExitStatus.NOTHING_MEASURED: "nothing was measured",
-    }
-    print_attention(summary, console())
-    click.echo(f"gate: {words[status]} (exit {int(status)})")
-    sys.exit(int(status))
 
 
 @cli.command(epilog="Example: python -m harness merge shard-1 shard-2 --run-id nightly")
@@ -189,7 +196,7 @@ def merge(run_ids: tuple[str, ...], run_id: str, matrix: str | None) -> None:
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Environments at a time (default: as memory allows).")
 def prove(matrix: str, case: str | None, count: int, jobs: int | None) -> None:
     """Measure cells of MATRIX in layered and in plain environments; fail if one record differs."""
-    from harness.measure import free_memory_jobs
+    from harness.cost import free_memory_jobs
     from harness.proof import prove as measure_both
 
     selection = Selection(case=case)
@@ -205,6 +212,41 @@ def prove(matrix: str, case: str | None, count: int, jobs: int | None) -> None:
     if not compared:
         sys.exit(int(ExitStatus.NOTHING_MEASURED))
     sys.exit(int(ExitStatus.NEEDS_A_PERSON) if differing else 0)
+
+
+for _command in (
+    advise,
+    baseline,
+    bisect,
+    calibrate,
+    catalogue,
+    check,
+    claims,
+    clean,
+    compare,
+    explain,
+    gate,
+    propose,
+    publish,
+    repro,
+    repro_check,
+    watch,
+):
+    cli.add_command(_command)
+
+
+def _proposal(this: Run) -> str:
+    """Give the diff that would make a run's records expected; none when no windows can say it."""
+    from harness.commands.origin import origin_of
+    from harness.errors import CaseError
+    from harness.propose.diff import proposed_diff
+    from harness.reference import published
+
+    try:
+        return proposed_diff(load_cases(), origin_of(published(), [this.id]).records)
+    except CaseError as error:
+        click.echo(f"no edit of the windows is proposed: {error}", err=True)
+        return ""
 
 
 def _print(this: Run) -> Any:

@@ -13,7 +13,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 SCHEMA = 1
 """Version of the record. 1: the first."""
@@ -33,6 +33,29 @@ class Outcome(StrEnum):
     NOT_RUN = "not-run"
 
 
+class Oracle(StrEnum):
+    """The independent way in which a case knows the right answer; each is computed at run time in the same cell."""
+
+    CACHE = "cache"
+    """``generate`` against a plain loop over ``forward``, which uses neither ``generate`` nor a cache."""
+    PROMPT_USED = "prompt used"
+    """With a strong prompt the answer is not the base model's."""
+    RELOAD = "reload"
+    """Saved and loaded again answers as in memory."""
+    BATCH = "batch"
+    """A row alone answers as the same row in a padded batch."""
+    ROUND_TRIP = "round trip"
+    """Training teaches what the base does not say, and it survives."""
+    SAME_CALL = "same call"
+    """Two ways of asking for one thing give one answer: ids or their embeddings, with checkpointing or without."""
+    ALONE = "alone"
+    """An adapter among others, or switched off, answers as it does, or as the base does, by itself."""
+    BY_HAND = "by hand"
+    """The definition, written out: a mean over the text, a cross-entropy over the answer."""
+    REFUSAL = "refusal"
+    """What cannot be done is refused, in words that name the reason."""
+
+
 class CellState(StrEnum):
     """How far an environment came."""
 
@@ -40,6 +63,9 @@ class CellState(StrEnum):
     UNSATISFIABLE = "unsatisfiable"
     INSTALL_FAILED = "install-failed"
     IMPORT_FAILED = "import-failed"
+    UNREACHABLE = "unreachable"
+    """The source that a pin names could not be had here; says nothing about the cell."""
+    NOT_RUN = "not-run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +75,8 @@ class Claim:
     ``where`` maps a package to a version specifier and ``only`` a variant axis to the values
     meant; together they select records. The claim is ``confirmed`` when the selected records
     agree with ``outcome`` (and ``signature``, a regular expression over signature and message):
-    every one of them, or at least one with ``quantifier="any"``.
+    every one of them, or at least one with ``quantifier="any"``. ``minimum`` maps a number of the
+    record, such as ``latency.ratio``, to what it must reach; records without it are not asked.
     """
 
     id: str
@@ -60,6 +87,7 @@ class Claim:
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     signature: str = ""
     quantifier: str = "all"
+    minimum: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,3 +138,20 @@ def selects(word: str, case: str, variant: Mapping[str, str]) -> bool:
     """
     name, _, part = word.strip().partition(":")
     return fnmatch.fnmatch(case, name) and fnmatch.fnmatch(variant_id(variant), f"*{part}*")
+
+
+def selected(words: Sequence[str], case: str, variant: Mapping[str, str]) -> bool:
+    """Tell whether the words of a list select a variant: one of them does, and none that begins with ``!``.
+
+    A list of nothing but ``!`` words takes everything else.
+    """
+    wanted = [word for word in words if not word.startswith("!")]
+    if any(selects(word.removeprefix("!"), case, variant) for word in words if word.startswith("!")):
+        return False
+    return not wanted or any(selects(word, case, variant) for word in wanted)
+
+
+def with_defaults(variant: Mapping[str, str], device: str) -> dict[str, str]:
+    """Add the axes that the harness gives: the device, and float32 where a case names no dtype."""
+    rest = {axis: value for axis, value in variant.items() if axis != "dtype"}
+    return {**rest, "device": device, "dtype": variant.get("dtype", "float32")}

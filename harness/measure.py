@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.environment import Environment, InstallFailed, build
+from harness.environment import Environment, InstallFailed, build, cache_folder
 from harness.errors import EnvironmentFailure
 from harness.index import clean_environment
 from harness.interface import SCHEMA, CellState
@@ -29,11 +30,15 @@ if TYPE_CHECKING:
     from harness.resolve import Lock
     from harness.runs import Run
     from harness.spec import Cell
+    from harness.weights import RealWeights
 
     Builder = Callable[[Lock, str], Environment]
 
+FORKS = sys.platform == "linux"
+"""Elsewhere a process that has started threads, as torch does, must not be forked."""
+
 WORKER = ROOT / "harness" / "cell" / "worker.py"
-_THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +55,34 @@ class Measurement:
     """Measures bases, each with a worker of its own; may be interrupted from another thread."""
 
     def __init__(
-        self, run: Run, progress: Progress, *, limit_s: float, timed: bool, device: str, builder: Builder = build
+        self,
+        run: Run,
+        progress: Progress,
+        *,
+        limit_s: float,
+        timed: bool,
+        examples: int | None = None,
+        device: str,
+        weights: RealWeights | None = None,
+        builder: Builder = build,
+        fork: bool = True,
     ) -> None:
-        """``limit_s`` bounds one variant, in seconds."""
+        """``limit_s`` bounds one variant, in seconds; without ``fork`` each cell gets a fresh process.
+
+        ``examples`` is the budget of a property (see :class:`harness.spec.Matrix`), ``weights`` take the place of
+        tiny models.
+        """
         self._run, self._progress, self._build = run, progress, builder
-        self._options = {"limit_s": limit_s, "timed": timed, "device": device}
+        self._options = {
+            "limit_s": limit_s,
+            "timed": timed,
+            "device": device,
+            "fork": fork and FORKS,
+            "examples": examples,
+            "memory": str(cache_folder() / "examples"),
+            "told": str(run.folder / "examples.jsonl"),
+            "weights": weights.job() if weights else {},
+        }
         self._workers: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -122,7 +150,7 @@ class Measurement:
         job_path = scratch / "job.json"
         job_path.write_text(json.dumps(job), encoding="utf-8")
         log = self._run.folder / "logs" / f"{first.base_id}.worker.log"
-        environ = {**clean_environment(os.environ), **_THREADS}
+        environ = {**clean_environment(os.environ), **THREADS}
         with log.open("a", encoding="utf-8") as errors:
             command = [str(base.python), "-P", str(WORKER), str(job_path)]
             with self._lock:
@@ -187,19 +215,11 @@ class Measurement:
 def cell_facts(cell: Cell, matrix: str, lock: Lock | None) -> dict[str, Any]:
     """Give a cell as records carry it. The worker puts the versions really imported in their place."""
     versions = lock.versions if lock else dict(cell.pins)
-    return {
+    facts = {
         "id": cell.id,
         "matrix": matrix,
         "lock": lock.digest if lock else None,
         "python": cell.python,
         "packages": {name: versions[name] for name in PACKAGES if name in versions},
     }
-
-
-def free_memory_jobs() -> int:
-    """Give how many workers fit: one a core, and 2 GiB each (an import needs about half a GiB)."""
-    try:
-        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        available = 4 << 30
-    return max(1, min(os.cpu_count() or 1, available // (2 << 30)))
+    return {**facts, "sources": lock.sources} if lock and lock.sources else facts

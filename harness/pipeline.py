@@ -6,13 +6,14 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
-from harness.interface import CellState
+from harness.cache import keep_within_budget
+from harness.cost import MemoryWatch, free_memory_jobs
 from harness.locks import lock_book
-from harness.measure import Measurement, WorkItem, free_memory_jobs
+from harness.measure import Measurement, WorkItem
 from harness.plan import Selection, plan_run
 from harness.progress import Progress
 from harness.records import KNOWN, append_records, key_of, machine_facts, read_run
-from harness.resolve import Lock, Unsatisfiable, resolve
+from harness.resolve import Lock, Unresolved, resolve
 from harness.runs import Run, reports_folder, unfinished_runs
 from harness.store import Store
 
@@ -36,6 +37,7 @@ def run_matrix(
     fresh: bool = False,
     relock: bool = False,
     jobs: int | None = None,
+    fork: bool = True,
 ) -> None:
     """Measure what is selected and not known yet, into the folder of ``run``.
 
@@ -52,17 +54,31 @@ def run_matrix(
     items, reused = divide(planned, locks, matrix, run, None if fresh else store)
     progress = Progress(sum(len(item.variants) for item in items), reused=reused)
     progress.start()
-    measurement = Measurement(run, progress, limit_s=matrix.limit_s, timed=matrix.timed, device=selection.device)
+    measurement = Measurement(
+        run,
+        progress,
+        limit_s=matrix.limit_s,
+        timed=matrix.timed,
+        examples=matrix.examples,
+        device=selection.device,
+        weights=selection.weights,
+        fork=fork,
+    )
     for cell, answer in zip((one.cell for one in planned), locks, strict=True):
-        if isinstance(answer, Unsatisfiable):
-            progress.step(cell.id, "unsatisfiable")
-            measurement.write_state(cell, matrix.name, CellState.UNSATISFIABLE, answer.words)
+        if isinstance(answer, Unresolved):
+            progress.step(cell.id, answer.state)
+            measurement.write_state(cell, matrix.name, answer.state, answer.words)
     run.mark_unfinished()
     try:
-        measure_groups(measurement, group_by_base(items), jobs or free_memory_jobs())
+        with MemoryWatch() as watch:
+            measure_groups(measurement, group_by_base(items), jobs or free_memory_jobs())
     finally:
         store.add(record for record in read_run(run.folder) if "key" in record)
         run.mark_finished()
+    if items:
+        watch.cost.write(run.folder / f"cost.{_part(planned)}.json")
+        progress.end(watch.cost)
+        keep_within_budget(progress)
     measurement.raise_failures()
 
 
@@ -77,13 +93,13 @@ def unmeasured_bases(matrix: Matrix, cases: tuple[Case, ...]) -> tuple[str, ...]
     left = []
     for one in plan_run(matrix, cases, Selection()):
         lock = book.get(one.cell)
-        keys = {describe["key"] for describe in _describe(one, lock, timed=matrix.timed)} if lock else set()
+        keys = {describe["key"] for describe in _describe(one, lock, matrix)} if lock else set()
         if lock is None or store is None or keys - store.find(keys).keys():
             left.append(one.cell.base_id)
     return tuple(dict.fromkeys(left))
 
 
-def resolve_all(cells: list[Cell], book: LockBook, *, relock: bool) -> list[Lock | Unsatisfiable]:
+def resolve_all(cells: list[Cell], book: LockBook, *, relock: bool) -> list[Lock | Unresolved]:
     """Give the lock of each cell: kept ones at once, the others resolved side by side and kept."""
     kept = {} if relock else {cell: lock for cell in cells if (lock := book.get(cell))}
     missing = [cell for cell in cells if cell not in kept]
@@ -91,10 +107,10 @@ def resolve_all(cells: list[Cell], book: LockBook, *, relock: bool) -> list[Lock
     if missing:
         progress.start()
 
-    def ask(cell: Cell) -> Lock | Unsatisfiable:
+    def ask(cell: Cell) -> Lock | Unresolved:
         answer = resolve(cell)
         progress.advance()
-        progress.step(cell.id, "resolved" if isinstance(answer, Lock) else "unsatisfiable")
+        progress.step(cell.id, "resolved" if isinstance(answer, Lock) else answer.state)
         return answer
 
     with ThreadPoolExecutor(_RESOLVERS) as pool:
@@ -104,7 +120,7 @@ def resolve_all(cells: list[Cell], book: LockBook, *, relock: bool) -> list[Lock
 
 
 def divide(
-    planned: tuple[PlannedCell, ...], locks: list[Lock | Unsatisfiable], matrix: Matrix, run: Run, store: Store | None
+    planned: tuple[PlannedCell, ...], locks: list[Lock | Unresolved], matrix: Matrix, run: Run, store: Store | None
 ) -> tuple[list[WorkItem], int]:
     """Split what is planned into work, and records that are known already.
 
@@ -116,9 +132,9 @@ def divide(
     copied: list[Record] = []
     known = 0
     for one, lock in zip(planned, locks, strict=True):
-        if isinstance(lock, Unsatisfiable):
+        if isinstance(lock, Unresolved):
             continue
-        wanted = {describe["key"]: describe for describe in _describe(one, lock, timed=matrix.timed)}
+        wanted = {describe["key"]: describe for describe in _describe(one, lock, matrix)}
         missing = {key for key in wanted if (one.cell.id, key) not in here}
         found = store.find(missing) if store else {}
         copied += [_in_cell(record, one.cell.id, matrix.name) for record in found.values()]
@@ -157,12 +173,18 @@ def measure_groups(measurement: Measurement, groups: list[list[WorkItem]], jobs:
             raise
 
 
-def _describe(one: PlannedCell, lock: Lock, *, timed: bool) -> list[dict[str, Any]]:
+def _describe(one: PlannedCell, lock: Lock, matrix: Matrix) -> list[dict[str, Any]]:
     machine = machine_facts()
     return [
         {
             "key": key_of(
-                lock=lock.digest, python=one.cell.python, case=case, variant=variant, machine=machine, timed=timed
+                lock=lock.digest,
+                python=one.cell.python,
+                case=case,
+                variant=variant,
+                machine=machine,
+                timed=matrix.timed,
+                examples=matrix.examples,
             ),
             "case": case.name,
             "document": case.document,

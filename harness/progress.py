@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from harness.cost import Cost
 
 
 class Progress:
@@ -44,6 +47,15 @@ class Progress:
         else:
             share, left = "        ", ""
         self._print(f"[{share} {clock(elapsed)}{left}] {where}: {what}")
+
+    def end(self, cost: Cost) -> None:
+        """Say what it cost, all processes together."""
+        text = f"{self._done} variants in {clock(cost.seconds)}, at most {cost.peak / (1 << 30):.1f} GiB of memory"
+        self._print(text)
+
+    def say(self, text: str) -> None:
+        """Print a line that belongs to no cell."""
+        self._print(text)
 
     def _print(self, text: str) -> None:
         with self._lock:

@@ -87,7 +87,14 @@ def mend(path: Path) -> None:
 
 
 def key_of(
-    *, lock: str, python: str, case: Case, variant: Mapping[str, str], machine: Mapping[str, Any], timed: bool = True
+    *,
+    lock: str,
+    python: str,
+    case: Case,
+    variant: Mapping[str, str],
+    machine: Mapping[str, Any],
+    timed: bool = True,
+    examples: int | None = None,
 ) -> str:
     """Name a measurement by all that can change it: versions, code, variant and machine."""
     about = {
@@ -97,6 +104,7 @@ def key_of(
         "harness": incell_digest(),
         "variant": dict(variant),
         **({} if timed else {"timed": False}),
+        **({} if examples is None else {"examples": examples}),
         "machine": [machine["cpu"], machine["platform"], machine["gpu"], os.environ.get("UV_TORCH_BACKEND", "")],
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
@@ -104,7 +112,7 @@ def key_of(
 
 @cache
 def incell_digest() -> str:
-    """Digest what runs beside every case: ``harness.cell``, its interface, and the checkpoints."""
+    """Digest what runs beside every case: ``harness.cell``, its interface, and the committed weights."""
     digest = hashlib.sha256()
     for pattern in (
         "harness/cell/*.py",
@@ -112,6 +120,7 @@ def incell_digest() -> str:
         "cases/conftest.py",
         "cases/pytest.ini",
         "cases/checkpoints/*.safetensors",
+        "cases/adapters/*/*/*",
     ):
         for path in sorted(ROOT.glob(pattern)):
             digest.update(path.name.encode() + b"\0" + path.read_bytes())

@@ -78,6 +78,7 @@ class Run:
                     "as_of": planned.cell.as_of.isoformat() if planned.cell.as_of else None,
                     "why": planned.cell.why,
                     "state": planned.cell.state,
+                    "says": planned.cell.says,
                     "asked": asked,
                 }
                 add_cell(merged, facts)

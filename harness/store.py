@@ -60,3 +60,10 @@ class Store:
                 rows = connection.execute(f"SELECT key, json FROM record WHERE key IN ({marks}) ORDER BY time", chunk)  # noqa: S608
                 found |= {key: json.loads(text) for key, text in rows}
         return found
+
+    def of_matrix(self, matrix: str) -> list[Record]:
+        """Give every record of a matrix, of all runs, the oldest first."""
+        with closing(self._connect()) as connection:
+            rows = connection.execute("SELECT json FROM record ORDER BY time")
+            records = [json.loads(text) for (text,) in rows]
+        return [record for record in records if record["cell"].get("matrix") == matrix]

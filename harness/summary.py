@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 
-from harness.errors import ExitStatus
-from harness.interface import CellState
+from harness.errors import ExitStatus, UsageError
+from harness.interface import CellState, selects
 from harness.judge import AuditedClaim, Judged, Verdict, audit, judge, judge_cell_state
 from harness.records import MEASURED, Record, place, place_of, read_run
-from harness.spec import NEWEST
+from harness.source import is_source, slug
+from harness.spec import is_newest
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from harness.catalogue import Case
     from harness.runs import Run
 
@@ -38,7 +41,8 @@ class CellSummary:
     def versions(self) -> dict[str, str]:
         """Give the versions that were measured, or the pins where nothing was."""
         measured: dict[str, str] = next((one.record["cell"]["packages"] for one in self.judged if one.record), {})
-        return {**self.facts["pins"], **measured}
+        pins = {name: slug(pin) if is_source(pin) else pin for name, pin in self.facts["pins"].items()}
+        return {**pins, **measured}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +65,7 @@ class Summary:
 
     def verdicts(self) -> Counter[str]:
         """Count verdicts over all variants."""
-        return Counter(str(one.verdict) for one in self.judged)
+        return Counter(one.label for one in self.judged)
 
     def outcomes(self) -> Counter[str]:
         """Count outcomes over all variants."""
@@ -73,15 +77,41 @@ class Summary:
 
     def cells_for_a_person(self) -> list[CellSummary]:
         """List the cells whose state is not the expected one."""
-        return [cell for cell in self.cells if cell.state_verdict is not Verdict.AS_EXPECTED]
+        skipped = self.skipped()
+        return [cell for cell in self.cells if cell.state_verdict is not Verdict.AS_EXPECTED and cell not in skipped]
 
-    def exit_status(self) -> ExitStatus:
-        """Give the gate's answer: 3 when nothing was measured, 1 when a person has to look, else 0."""
+    def skipped(self) -> list[CellSummary]:
+        """List the cells whose source could not be had here: said, but nobody's work."""
+        return [cell for cell in self.cells if cell.state == CellState.UNREACHABLE]
+
+    def exit_status(self, watched: Collection[str] = frozenset(Verdict)) -> ExitStatus:
+        """Give the gate's answer: 3 when nothing was measured, 1 when a watched verdict needs a person, else 0."""
         if not any(one.record and one.outcome in MEASURED for one in self.judged):
             return ExitStatus.NOTHING_MEASURED
-        if self.for_a_person() or self.cells_for_a_person():
-            return ExitStatus.NEEDS_A_PERSON
-        return ExitStatus.AS_EXPECTED
+        verdicts = {one.gravest for one in self.for_a_person()}
+        verdicts |= {cell.state_verdict for cell in self.cells_for_a_person()}
+        return ExitStatus.NEEDS_A_PERSON if verdicts & set(watched) else ExitStatus.AS_EXPECTED
+
+    def part(self, case: str | None, cells: Sequence[str]) -> Summary:
+        """Give the part of a summary that a case expression and the beginnings of cell ids select.
+
+        Raises :class:`UsageError` when that is nothing.
+        """
+        kept = [
+            replace(cell, judged=tuple(one for one in cell.judged if not case or _selected(one, case)))
+            for cell in self.cells
+            if not cells or any(cell.id.startswith(beginning) for beginning in cells)
+        ]
+        if case:
+            kept = [cell for cell in kept if cell.judged]
+        if not kept:
+            message = f"nothing in run {self.run} is {case or 'in a cell ' + ' or '.join(cells)}"
+            raise UsageError(message)
+        return replace(self, cells=tuple(kept))
+
+
+def _selected(one: Judged, case: str) -> bool:
+    return any(selects(word, one.case, one.variant) for word in case.split(","))
 
 
 def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
@@ -108,7 +138,7 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
 
 def _by_version(facts: dict[str, Any]) -> tuple[Version, ...]:
     pins = [facts["pins"].get(name, "0") for name in ("peft", "transformers", "torch")]
-    return tuple(Version("99999" if pin == NEWEST else pin) for pin in pins)
+    return tuple(Version("99999" if is_newest(pin) or is_source(pin) else pin) for pin in pins)
 
 
 def _cell(
@@ -128,16 +158,23 @@ def _cell(
             judged.append(Judged(**about, record=None, expectation=None, verdict=Verdict.UNKNOWN))
     state_record = by_place.get((facts["id"],))
     measured = any(one.record for one in judged)
-    state = state_record["cell"]["state"] if state_record and not measured else CellState.READY
     expected = facts["state"]
-    if state != CellState.READY and state == expected:
+    words = (state_record or {}).get("message") or ""
+    if measured:
+        state = CellState.READY
+    elif state_record:
+        state = CellState(state_record["cell"]["state"])
+    else:
+        # Without any record a state other than ready was not seen, either.
+        state = CellState.READY if expected == CellState.READY else CellState.NOT_RUN
+    if state != CellState.READY and state in {expected, CellState.UNREACHABLE}:
         # A cell that is known not to exist has no variants to wait for.
         judged = []
     return CellSummary(
         id=facts["id"],
         facts=facts,
         state=str(state),
-        words=(state_record or {}).get("message") or "",
-        state_verdict=judge_cell_state(expected, state),
+        words=words,
+        state_verdict=judge_cell_state(expected, state, facts.get("says", ""), words),
         judged=tuple(judged),
     )

@@ -33,6 +33,11 @@ def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["plan", "torch", "--case", "one_plus_one_round_trip"], "nothing in matrix torch"),
         (["run", "documented", "--resume", "a", "--run-id", "b"], "--resume or --run-id"),
         (["run", "documented", "--shard", "1/2", "--base", "torch"], "--shard takes every N-th base"),
+        (["bisect", "--case", "generate_with_cache"], "give --axis PACKAGE"),
+        (["bisect", "--case", "generate_with_cache", "--axis", "pfet"], "known packages are"),
+        (["bisect", "--case", "generate_with_cache", "--model", "lama", "--axis", "peft"], "model=llama"),
+        (["bisect", "--case", "generate_with_cache", "--axis", "peft", "--pin", "torch"], "is not NAME=VALUE"),
+        (["bisect", "--case", "generate_with_cache", "--good", "peft0.9.9-", "--bad", "a=b"], "0 cells of matrix grid"),
         (["frobnicate"], "frobnicate"),
     ],
 )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -104,47 +102,6 @@ def one_benchmark(place: Path) -> str:
     """Name the benchmark file of the cured cell."""
     (path,) = (place / "reports/runs/first/benchmarks").glob("peft0.14.0-*.json")
     return path.name
-
-
-def test_a_killed_run_resumes_where_it_was(place: Path) -> None:
-    """SIGKILL in the middle loses no finished record, and going on measures none of them twice."""
-    expression = "generate_with_cache:opt"
-    arguments = [
-        sys.executable,
-        "-m",
-        "harness",
-        "run",
-        str(place / "two.toml"),
-        "--case",
-        expression,
-        "--run-id",
-        "killed",
-    ]
-    environ = {**os.environ, "PROMPT_BENCH_REPORTS": str(place / "reports")}
-    folder = place / "reports" / "runs" / "killed" / "records"
-    run = subprocess.Popen(arguments, cwd=ROOT, env=environ, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 240
-    while (
-        not any("peft0" in p.name and p.stat().st_size > 2000 for p in folder.glob("torch*"))
-        and time.monotonic() < deadline
-    ):
-        time.sleep(0.05)
-    run.send_signal(signal.SIGKILL)
-    run.wait()
-    time.sleep(1)
-    before = [r for r in records_whole(folder) if "key" in r]
-    assert 0 < len(before) < 16, "the kill came in the middle"
-    again = command(place, "harness", "run", str(place / "two.toml"), "--case", expression, "--resume", "killed")
-    assert again.returncode == 0, again.stderr
-    after = [r for r in records_whole(folder) if "key" in r]
-    assert len(after) == len({r["key"] for r in after}) == 16
-    assert [r for r in after if r["key"] in {b["key"] for b in before}] == before
-
-
-def records_whole(folder: Path) -> list[dict[str, Any]]:
-    """Read the whole lines of a folder's records, in file order."""
-    lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().split(b"\n")[:-1]]
-    return [json.loads(line) for line in lines]
 
 
 def test_without_a_gpu_cuda_is_no_device_and_nothing_measured(place: Path) -> None:

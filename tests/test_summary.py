@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -155,6 +156,27 @@ def test_the_terminal_report_fits_a_hundred_columns(reports: Path, capsys: pytes
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
     assert not any("\x1b" in line for line in lines)
+
+
+@pytest.mark.usefixtures("reports")
+def test_many_cases_are_listed_down_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a column for each case would not fit, each cell has one, and shows what did not pass."""
+    cases = tuple(replace(CASES[0], name=f"a_case_with_a_rather_long_name_{number}", claims=()) for number in range(20))
+    cells = [f"c{number}" for number in range(11)]
+    records = [
+        record(cell, case=case.name, outcome="passed" if cell == "c0" else "wrong") for cell in cells for case in cases
+    ]
+    run = make_run("many", cells, records)
+    plan = run.plan()
+    for cell in plan["cells"]:
+        cell["asked"] = [{"case": case.name, "variant": VARIANT} for case in cases]
+    run.plan_path.write_text(json.dumps(plan), encoding="utf-8")
+    print_summary(summarise(run, cases), console())
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    rows = [line for line in lines if "✓" in line and "passed" not in line]
+    assert len(rows) == len(cases)
+    assert all(row.count("1≠ *") == len(cells) - 1 for row in rows)
 
 
 @pytest.mark.usefixtures("reports")

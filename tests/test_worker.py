@@ -77,13 +77,15 @@ def job(tmp_path: Path, old_environment: Environment) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def start(job: dict[str, Any], environment: Environment, tmp_path: Path) -> subprocess.Popen[str]:
+def start(
+    job: dict[str, Any], environment: Environment, tmp_path: Path, *, stdin: int | None = None
+) -> subprocess.Popen[str]:
     """Start a worker as the harness does."""
     path = tmp_path / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
     command = [str(environment.python), "-P", str(ROOT / "harness" / "cell" / "worker.py"), str(path)]
     environ = clean_environment({**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": "/nonsense"})
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, env=environ)
+    return subprocess.Popen(command, text=True, stdin=stdin, stdout=subprocess.PIPE, env=environ)
 
 
 def records(job: dict[str, Any]) -> list[dict[str, Any]]:
@@ -107,6 +109,19 @@ def test_every_fault_is_a_record_and_the_rest_still_runs(
     assert written["none"]["cell"]["packages"]["peft"] == "0.13.0"
 
 
+def test_without_fork_the_records_are_the_same(
+    job: dict[str, Any], old_environment: Environment, tmp_path: Path
+) -> None:
+    """A fresh process in place of a fork: a crash still costs its own variant only."""
+    (entry,) = job["cells"]
+    entry["variants"] = [one for one in entry["variants"] if one["key"] in {"none", "raise", "segfault", "last"}]
+    job["fork"] = False
+    with start(job, old_environment, tmp_path) as worker:
+        worker.communicate(timeout=240)
+    written = {record["key"]: record["outcome"] for record in records(job)}
+    assert written == {"none": "passed", "raise": "error", "segfault": "crashed", "last": "passed"}
+
+
 def test_a_wrong_version_is_never_measured(job: dict[str, Any], old_environment: Environment, tmp_path: Path) -> None:
     """When what is imported is not what was planned, the cell is import-failed."""
     job["cells"][0]["cell"]["packages"]["peft"] = "0.12.0"
@@ -115,6 +130,28 @@ def test_a_wrong_version_is_never_measured(job: dict[str, Any], old_environment:
     (record,) = records(job)
     assert record["cell"]["state"] == "import-failed"
     assert "peft 0.13.0 is active where 0.12.0 was planned" in record["message"]
+
+
+def test_cells_that_are_streamed_are_measured_one_by_one(
+    job: dict[str, Any], old_environment: Environment, tmp_path: Path
+) -> None:
+    """A job without cells takes them from standard input, answers each before the next, and ends with it."""
+    (entry,) = job.pop("cells")
+    ask = {**entry, "variants": [one for one in entry["variants"] if one["key"] in {"none", "exit"}]}
+    with start(job, old_environment, tmp_path, stdin=subprocess.PIPE) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        for number in range(2):
+            worker.stdin.write(json.dumps({**ask, "cell": {**entry["cell"], "id": f"c{number}"}}) + "\n")
+            worker.stdin.flush()
+            events: list[dict[str, Any]] = []
+            while not events or events[-1]["event"] != "done":
+                events.append(json.loads(worker.stdout.readline()))
+            assert {event["cell"] for event in events} == {f"c{number}"}
+            assert len(records(job)) == 2 * (number + 1)
+        worker.stdin.close()
+        assert worker.wait(timeout=60) == 0
+    assert [record["outcome"] for record in records(job)] == ["passed", "crashed"] * 2
 
 
 def test_a_killed_worker_takes_its_child_along_and_keeps_its_records(

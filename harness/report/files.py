@@ -12,6 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from harness.interface import CellState, Outcome
 from harness.judge import Verdict
 from harness.report.grid import MARKS, PACKAGES_SHOWN, attention_groups, cell_text, legend, worst_verdict
+from harness.report.latency import CHART, growth_sections, latency_rows, newest_rows, scale_of
+from harness.report.pivot import all_marks, mark_order, pivot_of
 from harness.runs import reports_folder
 
 if TYPE_CHECKING:
@@ -21,13 +23,13 @@ if TYPE_CHECKING:
     from harness.summary import Summary
 
 
-def write_reports(summary: Summary) -> list[Path]:
-    """Write every kind of report and give the paths."""
+def write_reports(summary: Summary, diff: str = "") -> list[Path]:
+    """Write every kind of report and give the paths; ``diff`` is the proposed edit of the case files."""
     folder = reports_folder() / "latest"
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
-        "report.md": render("report.md.jinja", summary),
-        "report.html": render("report.html.jinja", summary),
+        "report.md": render("report.md.jinja", summary, diff),
+        "report.html": render("report.html.jinja", summary, diff),
         "junit.xml": junit(summary),
         "report.json": json.dumps(as_json(summary), ensure_ascii=False, indent=1),
     }
@@ -36,7 +38,7 @@ def write_reports(summary: Summary) -> list[Path]:
     return [folder / name for name in texts]
 
 
-def render(template: str, summary: Summary) -> str:
+def render(template: str, summary: Summary, diff: str = "") -> str:
     """Fill a template of ``harness/report/templates``."""
     environment = Environment(
         loader=PackageLoader("harness.report"),
@@ -46,14 +48,23 @@ def render(template: str, summary: Summary) -> str:
         lstrip_blocks=True,
     )
     environment.filters["cell_line"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
+    rows = latency_rows(summary)
     return environment.get_template(template).render(
         summary=summary,
+        diff=diff,
+        pivot=pivot_of(summary),
+        all_marks=all_marks,
+        mark_order=mark_order,
         packages=PACKAGES_SHOWN,
         cell_text=cell_text,
         worst=worst_verdict,
         mark=lambda one: MARKS[Outcome(one.outcome)],
         variant_rows=variant_rows,
-        latency_rows=latency_rows(summary),
+        latency_rows=rows,
+        newest_rows=newest_rows(summary, rows),
+        scale_of=scale_of,
+        chart=CHART,
+        growth=growth_sections(summary),
         legend=legend(),
         groups=attention_groups(summary),
         Verdict=Verdict,
@@ -71,38 +82,18 @@ def variant_rows(summary: Summary, case: str) -> dict[str, dict[str, Judged]]:
     return rows
 
 
-def latency_rows(summary: Summary) -> list[dict[str, Any]]:
-    """List the latencies that were measured, with and without the cache, in milliseconds."""
-    rows = []
-    for one in summary.judged:
-        latency = (one.record or {}).get("latency") or {}
-        if "cached" in latency:
-            versions = one.record["cell"]["packages"] if one.record else {}
-            rows.append(
-                {
-                    "case": one.case,
-                    "variant": " ".join(
-                        v for axis, v in one.variant.items() if axis not in {"device", "dtype", "aspect"}
-                    ),
-                    "cell": f"peft {versions.get('peft')}, transformers {versions.get('transformers')}",
-                    "cached_ms": 1000 * latency["cached"]["median_s"],
-                    "uncached_ms": 1000 * latency["uncached"]["median_s"],
-                    "ratio": latency["ratio"],
-                    "samples": len(latency["cached"]["samples_s"]),
-                    "counters": (one.record or {}).get("counters") or {},
-                }
-            )
-    return sorted(rows, key=lambda row: (row["case"], row["variant"]))
-
-
 def junit(summary: Summary) -> str:
     """Give JUnit XML: a suite for each cell; what needs a person fails, what was not measured is skipped."""
     root = ET.Element("testsuites", name=summary.title)
     for cell in summary.cells:
-        amiss = cell.state_verdict is not Verdict.AS_EXPECTED
+        skipped = cell in summary.skipped()
+        amiss = cell.state_verdict is not Verdict.AS_EXPECTED and not skipped
         failures = amiss + sum(one.needs_a_person for one in cell.judged)
-        count = amiss + len(cell.judged)
+        count = amiss + skipped + len(cell.judged)
         suite = ET.SubElement(root, "testsuite", name=cell.id, tests=str(count), failures=str(failures))
+        if skipped:
+            absent = ET.SubElement(suite, "testcase", classname=cell.id, name="environment")
+            ET.SubElement(absent, "skipped", message=_printable(f"{cell.state}: {cell.words}"))
         if amiss:
             broken = ET.SubElement(suite, "testcase", classname=cell.id, name="environment")
             ET.SubElement(broken, "failure", message=cell.state).text = cell.words
@@ -110,7 +101,8 @@ def junit(summary: Summary) -> str:
             seconds = str((one.record or {}).get("duration_s") or 0)
             name = f"{one.case}[{'-'.join(one.variant.values())}]"
             test = ET.SubElement(suite, "testcase", classname=cell.id, name=name, time=seconds)
-            words = f"{one.verdict}: {one.outcome}: {(one.record or {}).get('message') or ''}"
+            said = (one.record or {}).get("message") or ("" if one.label == str(one.verdict) else one.words)
+            words = f"{one.label}: {one.outcome}: {said}"
             if one.needs_a_person:
                 ET.SubElement(test, "failure", message=_printable(words))
             elif one.outcome == Outcome.NO_DEVICE:
@@ -143,6 +135,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
                         "variant": dict(one.variant),
                         "outcome": one.outcome,
                         "verdict": one.verdict,
+                        "cost": one.cost,
                         "signature": (one.record or {}).get("signature"),
                         "message": (one.record or {}).get("message"),
                     }

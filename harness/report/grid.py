@@ -41,7 +41,7 @@ def tally(judged: Iterable[Judged]) -> str:
 
 def worst_verdict(judged: Iterable[Judged]) -> Verdict:
     """Give the verdict that a reader should see first."""
-    present = {one.verdict for one in judged if one.needs_a_person}
+    present = {one.gravest for one in judged if one.needs_a_person}
     for verdict in (Verdict.REGRESSED, Verdict.CHANGED, Verdict.FIXED, Verdict.UNKNOWN):
         if verdict in present:
             return verdict
@@ -76,9 +76,7 @@ def attention_groups(summary: Summary) -> list[tuple[str, str, str, list[Judged]
     """Group what needs a person by verdict, case and words, the largest group first."""
     groups: dict[tuple[str, str, str], list[Judged]] = {}
     for one in summary.for_a_person():
-        record = one.record or {}
-        words = record.get("signature") or record.get("message") or "nothing was measured"
-        groups.setdefault((str(one.verdict), one.case, f"{one.outcome}: {words}"), []).append(one)
+        groups.setdefault((one.label, one.case, one.words), []).append(one)
     return [(*kind, members) for kind, members in sorted(groups.items(), key=lambda group: -len(group[1]))]
 
 

@@ -8,15 +8,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.interface import Outcome
 from harness.judge import Audit, Verdict
-from harness.report.grid import PACKAGES_SHOWN, attention_groups, cell_text, heading, legend, worst_verdict
+from harness.report.grid import MARKS, PACKAGES_SHOWN, attention_groups, cell_text, heading, legend, worst_verdict
+from harness.report.pivot import NOT_READY, pivot_of, worst_mark
 
 if TYPE_CHECKING:
+    from harness.report.pivot import Pivot
     from harness.summary import Summary
 
 _STYLES = {Verdict.REGRESSED: "red", Verdict.CHANGED: "yellow", Verdict.FIXED: "cyan", Verdict.UNKNOWN: "magenta"}
 _SHOWN = 12
 _COLUMN = 13
+_CASES_ACROSS = 6
+"""So many columns of cases fit into the width; more are listed down the page."""
+_NARROW = 7
 
 
 def console() -> Console:
@@ -30,6 +36,33 @@ def print_summary(summary: Summary, out: Console) -> None:
     shown = [name for name in PACKAGES_SHOWN if name != "torch" or len(_torches(summary)) > 1]
     one_torch = "" if "torch" in shown else f", torch {''.join(_torches(summary))}"
     out.print(f"\n{summary.title} ({summary.device}{one_torch})", style="bold")
+    if pivot := pivot_of(summary):
+        _print_pivot(pivot, out)
+    elif len(summary.cases) > _CASES_ACROSS:
+        _print_cases(summary, shown, out)
+    else:
+        _print_cells(summary, shown, out)
+    out.print(legend(), style="dim")
+    _print_claims(summary, out)
+    print_attention(summary, out)
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(summary.verdicts().items()))
+    out.print(f"\n{len(summary.judged)} variants in {len(summary.cells)} cells: {verdicts or 'nothing measured'}")
+
+
+def _print_pivot(pivot: Pivot, out: Console) -> None:
+    """Print one mark a cell; a version stands over two lines to fit eighteen of them into the width."""
+    out.print(f"{pivot.rows} down, {pivot.columns} across; {NOT_READY} cannot be installed or imported", style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("", no_wrap=True)
+    for version in pivot.column_versions:
+        major, _, rest = version.partition(".")
+        table.add_column(f"{major}.\n{rest}", no_wrap=True)
+    for label, entries in pivot.joined(worst_mark):
+        table.add_row(label.partition(" to ")[0] + (" .." if " to " in label else ""), *entries)
+    out.print(table)
+
+
+def _print_cells(summary: Summary, shown: list[str], out: Console) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     for name in shown:
         table.add_column({"sentence-transformers": "s-t", "transformers": "transf."}.get(name, name), no_wrap=True)
@@ -45,11 +78,29 @@ def print_summary(summary: Summary, out: Console) -> None:
             row.append(f"[{style}]{text}[/]" if style else text)
         table.add_row(*versions, *row)
     out.print(table)
-    out.print(legend(), style="dim")
-    _print_claims(summary, out)
-    print_attention(summary, out)
-    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(summary.verdicts().items()))
-    out.print(f"\n{len(summary.judged)} variants in {len(summary.cells)} cells: {verdicts or 'nothing measured'}")
+
+
+def _print_cases(summary: Summary, shown: list[str], out: Console) -> None:
+    """Print cases down and cells across, with a column for no more than what did not pass."""
+    shown = [name for name in shown if any(name in cell.versions for cell in summary.cells)]
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("\n".join(shown), overflow="fold")
+    for cell in summary.cells:
+        versions = (cell.versions.get(name, "-").partition("+")[0] for name in shown)
+        table.add_column("\n".join(versions), overflow="fold", max_width=_NARROW)
+    for case in summary.cases:
+        row = []
+        for cell in summary.cells:
+            judged = cell.of_case(case.name)
+            style = _STYLES.get(worst_verdict(judged), "")
+            text = cell_text(cell, case.name)
+            if any(one.outcome != Outcome.PASSED for one in judged):
+                text = " ".join(word for word in text.split() if not word.endswith(MARKS[Outcome.PASSED]))
+            elif judged:
+                text = text.lstrip("0123456789")
+            row.append(f"[{style}]{text}[/]" if style else text)
+        table.add_row(f"{case.document or ''} {case.name}".strip(), *row)
+    out.print(table)
 
 
 def _torches(summary: Summary) -> set[str]:
@@ -59,7 +110,7 @@ def _torches(summary: Summary) -> set[str]:
 def _print_claims(summary: Summary, out: Console) -> None:
     if not summary.claims:
         return
-    out.print("\nClaims of the documents", style="bold")
+    out.print("\nClaims of the documents, in these cells", style="bold")
     styles = {Audit.CONFIRMED: "green", Audit.REFUTED: "red", Audit.UNTESTED: "dim"}
     for claim in summary.claims:
         out.print(f"  [{styles[claim.audit]}]{claim.audit:<13}[/] {claim.claim.id:<30} {escape(claim.claim.english)}")
@@ -67,6 +118,8 @@ def _print_claims(summary: Summary, out: Console) -> None:
 
 def print_attention(summary: Summary, out: Console) -> None:
     """Print what somebody has to look at, the same words once; nothing when there is nothing."""
+    for cell in summary.skipped():
+        out.print(f"\nskipped {cell.id}: {escape(cell.words[:400])}", highlight=False)
     for cell in summary.cells_for_a_person():
         out.print(f"\n[red]{cell.state}[/] {cell.id}: {escape(cell.words[:400])}")
     groups = attention_groups(summary)
@@ -74,7 +127,7 @@ def print_attention(summary: Summary, out: Console) -> None:
         return
     out.print("\nNeeds a person", style="bold")
     for verdict, case, words, members in groups[:_SHOWN]:
-        style = _STYLES[Verdict(verdict)]
+        style = _STYLES[Verdict(verdict.partition(":")[0])]
         out.print(f"  [{style}]{verdict}[/] {len(members)} x {case}: {escape(words[:180])}", highlight=False)
         first = members[0]
         out.print(f"      e.g. {'-'.join(first.variant.values())}\n      in {first.cell}", style="dim")

@@ -1,0 +1,101 @@
+"""``bisect``: the release, the package and the commit that a variant broke with, or was fixed by."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_HELP = (
+    "Example: python -m harness bisect --case generate_with_cache --method prefix_tuning --model llama "
+    "--axis transformers --peft 0.13.2"
+)
+
+
+def _pairs(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for value in values:
+        name, equals, word = value.partition("=")
+        if not (name and equals and word):
+            message = f"{value!r} is not NAME=VALUE"
+            raise click.BadParameter(message)
+        pairs[name] = word
+    return pairs
+
+
+def _percent(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
+    try:
+        return float(value.removesuffix("%")) / 100
+    except ValueError:
+        message = f"{value!r} is not a percentage such as 20%"
+        raise click.BadParameter(message) from None
+
+
+@click.command(epilog=_HELP)
+@click.option(
+    "--case", required=True, metavar="EXPR", help="A case, or CASE:PART; the first variant that fits is taken."
+)
+@click.option("--model", help="The variant's model, exactly.")
+@click.option("--method", help="The variant's method, exactly.")
+@click.option(
+    "--only", metavar="AXIS=VALUE", multiple=True, callback=_pairs, help="Any axis of the variant; repeatable."
+)
+@click.option("--axis", metavar="PACKAGE", help="The package whose releases are searched.")
+@click.option("--good", metavar="V", help="A good release; or a cell: PACKAGE=V,... or the id of a cell in --matrix.")
+@click.option("--bad", metavar="V", help="A bad release, or a cell. Without both: known answers, else widening back.")
+@click.option(
+    "--find", type=click.Choice(["bad", "fixed"]), help="The first bad or the first fixed; the ends say it, too."
+)
+@click.option("--any-failure", is_flag=True, help="Any failure is bad, not only the one that the bad end shows.")
+@click.option("--peft", metavar="V", help="Hold peft at a release (default: the newest).")
+@click.option("--transformers", metavar="V", help="Hold transformers at a release (default: the newest).")
+@click.option("--torch", metavar="V", help="Hold torch at a release (default: that of the documented matrix).")
+@click.option(
+    "--pin", "pins", metavar="PACKAGE=V", multiple=True, callback=_pairs, help="Hold any package; repeatable."
+)
+@click.option("--base-cell", metavar="ID", help="Hold what this cell of --matrix pins.")
+@click.option("--matrix", "matrix", default="grid", show_default=True, help="Where cells are looked up by id.")
+@click.option("--python", default="3.11", show_default=True, help="The cells' Python.")
+@click.option(
+    "--as-of", metavar="DATE", type=click.DateTime(["%Y-%m-%d"]), help="All else as it was at the end of this day."
+)
+@click.option("--as-of-axis", is_flag=True, help="All that is not pinned as it was on the day of each release.")
+@click.option("--minors", is_flag=True, help="Only the last patch of each minor.")
+@click.option("--from-matrix", metavar="NAME", help="Only the releases of the axis that this matrix has.")
+@click.option("--metric", metavar="NAME", help="Bad is a worse counter (forward_calls) or latency (latency_cached).")
+@click.option("--worse-by", default="20%", show_default=True, callback=_percent, help="How much worse is bad.")
+@click.option("--repo", metavar="PATH", help="Go on to the commit in this clone (or URL).")
+@click.option("--first-parent", is_flag=True, help="Follow only the first parent of merges.")
+@click.option("--good-commit", metavar="SHA", help="Instead of the commit of the good release.")
+@click.option("--bad-commit", metavar="SHA", help="Instead of the commit of the bad release.")
+@click.option("--corners", is_flag=True, help="Only say which packages it takes; search no releases.")
+@click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), default="cpu", show_default=True)
+@click.option("--fresh", is_flag=True, help="Use no known answer, and begin again.")
+def bisect(as_of: datetime | None, **options: Any) -> None:
+    """Find the release with which a variant broke or was fixed, then the commit.
+
+    With --good and --bad cells that differ in several packages, say first which of them it takes.
+    Stopped and started again with the same words, it goes on. The exit status is 0 when something
+    was found, 1 when a person has to look, 3 when nothing could be measured.
+    """
+    from harness.bisect.session import Options, run
+
+    # As after Ctrl-C: what was answered is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    pins = options.pop("pins")
+    only = options.pop("only")
+    pins |= {name: value for name in ("peft", "transformers", "torch") if (value := options.pop(name))}
+    only |= {name: value for name in ("model", "method") if (value := options.pop(name))}
+    asked = Options(as_of=as_of.date() if as_of else None, pins=pins, only=only, command=command_line(), **options)
+    sys.exit(int(run(asked, click.echo)))
+
+
+def command_line() -> tuple[str, ...]:
+    """Give the words after ``bisect`` as they were typed, to be repeated in the report."""
+    words = sys.argv[1:]
+    return tuple(words[words.index("bisect") + 1 :]) if "bisect" in words else ()

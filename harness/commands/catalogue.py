@@ -1,0 +1,46 @@
+"""``catalogue``: what every case has to have, and the page that lists them."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from harness.errors import ExitStatus
+from harness.matrix import ROOT
+
+PAGE = ROOT / "docs" / "catalogue.md"
+
+
+@click.command(epilog="Example: python -m harness catalogue --write")
+@click.option("--write", is_flag=True, help="Write docs/catalogue.md anew.")
+def catalogue(write: bool) -> None:  # noqa: FBT001
+    """Check that each case has all it needs, and that docs/catalogue.md says what the case files say.
+
+    Told with file and line: a missing docstring, upstream link or claims, oracle, variants or check. The
+    exit status is 1 when something is missing, or the page is stale.
+    """
+    from harness.catalogue import load_cases
+    from harness.commands.origin import origin_of
+    from harness.completeness import missing_from_case
+    from harness.reference import published
+    from harness.report.catalogue import catalogue_page
+
+    cases = load_cases()
+    problems = [
+        f"cases/{case.path.name}:{one.line}: {one.text}" for case in cases for one in missing_from_case(case.path)
+    ]
+    for problem in problems:
+        click.echo(problem)
+    origin = origin_of(published(), [])
+    page = catalogue_page(cases, origin.records, origin.words or "no reference yet")
+    if write:
+        PAGE.write_text(page, encoding="utf-8")
+        click.echo(f"wrote {PAGE.relative_to(ROOT)}", err=True)
+    elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page:
+        problems.append("stale")
+        click.echo("docs/catalogue.md does not say what the case files and references say; run:")
+        click.echo("python -m harness catalogue --write")
+    click.echo(f"{len(cases)} cases: {len(problems)} problems")
+    if problems:
+        sys.exit(int(ExitStatus.NEEDS_A_PERSON))

@@ -1,0 +1,80 @@
+"""``claims``: what the documents say, held against what was measured."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from harness.judge import AuditedClaim
+
+_WIDTH = 96
+
+
+@click.command(epilog="Example: python -m harness claims --document 003")
+@click.option("--run", "runs", metavar="RUN", multiple=True, help="Audit against this run instead; repeatable.")
+@click.option("--document", metavar="NNN", help="Only the claims of one document.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def claims(runs: tuple[str, ...], document: str | None, as_json: bool) -> None:  # noqa: FBT001
+    """Print each claim of the documents: confirmed, refuted or untested here, and what decides it.
+
+    The records are the published references, or those of the runs named.
+    """
+    from harness.catalogue import load_cases
+    from harness.commands.origin import origin_of
+    from harness.errors import UsageError
+    from harness.judge import audit
+    from harness.reference import published
+
+    origin = origin_of([] if runs else published(), runs)
+    audited = [one for case in load_cases() for one in audit(case, origin.records)]
+    if document is not None:
+        known = ", ".join(sorted({one.document or "" for one in audited}))
+        audited = [one for one in audited if one.document == document]
+        if not audited:
+            message = f"no claims of document {document!r}; there are {known}"
+            raise UsageError(message)
+    if as_json:
+        click.echo(json.dumps([as_dict(one) for one in audited], ensure_ascii=False, indent=1))
+    else:
+        for one in audited:
+            _print(one)
+        tally = {word: sum(one.audit == word for one in audited) for word in ("confirmed", "refuted", "untested here")}
+        click.echo(f"{len(audited)} claims: " + ", ".join(f"{count} {word}" for word, count in tally.items()))
+        click.echo(f"from {origin.words or 'nothing: no reference is published; measure with nox -s matrix'}")
+    if not origin.records:
+        raise SystemExit(int(ExitStatus.NOTHING_MEASURED))
+
+
+def as_dict(one: AuditedClaim) -> dict[str, object]:
+    """Give an audited claim for other programs."""
+    return {
+        "id": one.claim.id,
+        "document": one.document,
+        "case": one.case,
+        "quote": one.claim.quote,
+        "english": one.claim.english,
+        "audit": one.audit,
+        "agreeing": one.agreeing,
+        "disagreeing": one.disagreeing,
+        "decided_by": one.example,
+    }
+
+
+def _print(one: AuditedClaim) -> None:
+    import textwrap
+
+    colour = {"confirmed": "green", "refuted": "red"}.get(str(one.audit))
+    click.echo(f"{click.style(f'{one.audit:<13}', fg=colour)} {one.claim.id}")
+    cells = [
+        f"{len(ids)} cells {word}" for ids, word in ((one.agreeing, "agree"), (one.disagreeing, "disagree")) if ids
+    ]
+    words = [one.claim.english, f"「{one.claim.quote}」"]
+    if one.example:
+        words.append(f"{', '.join(cells)}; {one.example}")
+    for text in words:
+        click.echo(textwrap.fill(text, _WIDTH, initial_indent="    ", subsequent_indent="    ", max_lines=3))

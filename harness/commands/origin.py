@@ -1,0 +1,88 @@
+"""Where the records come from that a command asks: the reference of a matrix, a run, or both."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.catalogue import load_cases
+from harness.errors import UsageError
+from harness.records import place_of, read_run
+from harness.reference import published, read_reference
+from harness.runs import find_run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from harness.catalogue import Case
+    from harness.records import Record
+
+_DEFAULTS: tuple[str, ...] = ("documented", "grid")
+
+matrix_option = click.option(
+    "--matrix", "matrices", metavar="NAME", multiple=True, help="Ask the reference records of this matrix; repeatable."
+)
+run_option = click.option(
+    "--run", "runs", metavar="RUN", multiple=True, help="Ask the records of this run; repeatable."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Records, and in words where they are from."""
+
+    words: str
+    records: list[Record]
+
+
+def origin_of(matrices: Sequence[str], runs: Sequence[str]) -> Origin:
+    """Read what is asked for; the newest record of a place counts, wherever it is from.
+
+    Raises :class:`UsageError` when there is no such run or reference.
+    """
+    parts = [read_reference(name) for name in matrices] + [read_run(find_run(name).folder) for name in runs]
+    newest: dict[tuple[Any, ...], Record] = {}
+    for records in parts:
+        for record in records:
+            # Matrices name equal cells alike; each keeps its own record.
+            where = (record["cell"].get("matrix"), *place_of(record))
+            if where not in newest or record["time"] >= newest[where]["time"]:
+                newest[where] = record
+    words = [f"the reference of {', '.join(matrices)}"] if matrices else []
+    words += [f"run {name}" for name in runs]
+    return Origin(words=" and ".join(words), records=list(newest.values()))
+
+
+def published_defaults() -> tuple[str, ...]:
+    """Give the matrices that are asked when nobody names one. Raises :class:`UsageError` when none is published."""
+    there = tuple(name for name in _DEFAULTS if name in published())
+    if not there:
+        message = "no reference records here; measure with: python -m harness run documented, and add --run RUN"
+        raise UsageError(message)
+    return there
+
+
+def matrix_with(case: str) -> tuple[str, ...]:
+    """Give the first of the default matrices whose reference has a case, or the first of all."""
+    there = published_defaults()
+    holding = (name for name in there if any(record.get("case") == case for record in read_reference(name)))
+    return (next(holding, there[0]),)
+
+
+def find_case(name: str) -> Case:
+    """Find a case by name. Raises :class:`UsageError` naming the closest one."""
+    cases = {case.name: case for case in load_cases()}
+    if name in cases:
+        return cases[name]
+    close = difflib.get_close_matches(name, cases, n=1, cutoff=0.3)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(cases)}"
+    message = f"no case {name!r}; {hint}"
+    raise UsageError(message)
+
+
+def axes_of_variants(cases: Iterable[Case]) -> set[str]:
+    """List the axes that variants have, those of the harness among them."""
+    return {"device", "dtype", *(axis for case in cases for variant in case.variants for axis in variant)}

@@ -1,0 +1,38 @@
+"""``publish``: make the records of a run the reference of its matrix."""
+
+from __future__ import annotations
+
+import click
+
+from harness.errors import UsageError
+from harness.runs import find_run
+
+
+@click.command(epilog="Example: python -m harness publish grid-20261121-010203")
+@click.argument("run_id", metavar="RUN")
+@click.option("--name", help="The reference's name (default: the run's matrix).")
+@click.option("--partial", is_flag=True, help="Publish a run although something it was asked for is missing.")
+def publish(run_id: str, name: str | None, partial: bool) -> None:  # noqa: FBT001
+    """Write the records of RUN to reports/reference/NAME.jsonl.gz, and say how large that is.
+
+    Raw samples, tracebacks and this machine's paths are left out.
+    """
+    from harness.reference import missing_from, read_reference, write_reference
+
+    run = find_run(run_id)
+    matrix = name or run.plan()["matrix"]
+    missing = missing_from(run)
+    if missing and not partial:
+        message = (
+            f"{missing} variants of run {run.id} have no record; go on with: "
+            f"python -m harness run {run.plan()['matrix']} --resume {run.id} (or publish it with --partial)"
+        )
+        raise UsageError(message)
+    path = write_reference(run, matrix)
+    records = read_reference(matrix)
+    if not records:
+        path.unlink()
+        message = f"run {run.id} has no records; nothing was published"
+        raise UsageError(message)
+    cells = len({record["cell"]["id"] for record in records})
+    click.echo(f"wrote {path}: {len(records)} records of {cells} cells, {path.stat().st_size / 1000:.0f} kB")

@@ -1,0 +1,94 @@
+"""``repro-check``: scripts against records, window by window."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import NoReturn
+
+import click
+
+
+@click.command(epilog="Example: python -m harness repro-check documented --windows 15")
+@click.argument("matrix")
+@click.option("--windows", "count", type=click.IntRange(1), default=15, show_default=True, help="Expectations to show.")
+@click.option("--cell", metavar="ID", help="Instead: every variant of this cell, in the harness's own environment.")
+@click.option("--sizes", is_flag=True, help="With --cell: write the scripts, run none, and say how long they are.")
+def repro_check(matrix: str, count: int, cell: str | None, sizes: bool) -> None:  # noqa: FBT001
+    """Run the scripts of MATRIX's expectations with `uv run`; fail if one shows something else than its record.
+
+    As many expectations as asked for, turn by turn from each case, and for each case one cell in which the same
+    variant is expected to pass.
+    """
+    if sizes and cell is None:
+        message = "--sizes is about one cell; name it with --cell"
+        raise click.UsageError(message)
+    if cell is not None:
+        _print_sizes(matrix, cell) if sizes else _check_cell(matrix, cell)
+        return
+
+    from harness.catalogue import load_cases
+    from harness.errors import ExitStatus
+    from harness.matrix import load_matrix
+    from harness.repro.demonstrate import demonstrate, windows
+    from harness.runs import new_run
+
+    loaded = load_matrix(matrix)
+    chosen = windows(loaded, load_cases(), count)
+    if not chosen:
+        click.echo(f"no cell of {matrix} is expected to fail: nothing to show", err=True)
+        sys.exit(int(ExitStatus.NOTHING_MEASURED))
+    run, different = new_run("repro-check"), 0
+    click.echo("| case and variant | cell | record | script: exit | same | lines | kB | s |")
+    click.echo("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for one in demonstrate(loaded, chosen, run):
+        different += not one.same
+        record = f"{one.record['outcome']}: {(one.record['message'] or '')[:60]}".rstrip(": ").replace("|", "/")
+        lines, size = one.size
+        click.echo(
+            f"| {one.window.name} | {one.window.cell.id} | {record} | {one.outcome}: {one.status} "
+            f"| {'yes' if one.same else 'NO'} | {lines} | {size / 1000:.0f} | {one.seconds:.1f} |"
+        )
+    click.echo(f"\n{len(chosen)} scripts, {different} differ from their record; they are in {run.folder / 'repro'}")
+    sys.exit(int(ExitStatus.NEEDS_A_PERSON) if different else 0)
+
+
+def _print_sizes(matrix: str, name: str) -> None:
+    """Print for each case how long its scripts are, as a table in Markdown."""
+    from harness.catalogue import load_cases
+    from harness.matrix import load_matrix
+    from harness.repro.choose import choose_cell
+    from harness.repro.sweep import sizes, write_scripts
+    from harness.runs import new_run
+
+    loaded = load_matrix(matrix)
+    written = write_scripts(loaded, choose_cell(loaded, name), load_cases(), new_run("repro-check").folder / "repro")
+    click.echo("| case | variants | lines without weights | kB | with weights |")
+    click.echo("| --- | --- | --- | --- | --- |")
+    for case, lines, size, carrying in sizes(written):
+        span = f"{min(size) / 1000:.0f} to {max(size) / 1000:.0f}"
+        click.echo(f"| {case} | {len(lines)} | {min(lines)} to {max(lines)} | {span} | {carrying} |")
+
+
+def _check_cell(matrix: str, name: str) -> NoReturn:
+    """Hold all scripts of one cell against their records; only those that differ have a line."""
+    from harness.catalogue import load_cases
+    from harness.errors import ExitStatus
+    from harness.matrix import load_matrix
+    from harness.repro.choose import choose_cell
+    from harness.repro.sweep import sweep
+    from harness.runs import new_run
+
+    loaded = load_matrix(matrix)
+    cell, run = choose_cell(loaded, name), new_run("repro-check")
+    tally: Counter[str] = Counter()
+    different = 0
+    for one in sweep(loaded, cell, load_cases(), run):
+        tally[one.record["outcome"]] += 1
+        if not one.same:
+            different += 1
+            told = f"{one.outcome}, exit {one.status}, {one.signature or one.words}"
+            click.echo(f"differs: {one.window.name}: {told}; the record: {one.record['outcome']}")
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in tally.most_common())
+    click.echo(f"{cell.id}: {tally.total()} scripts ({counts}), {different} differ from their record")
+    sys.exit(int(ExitStatus.NEEDS_A_PERSON) if different else 0)
