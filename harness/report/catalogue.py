@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from harness.interface import Oracle, Outcome, variant_id
+from harness.report.failures import FAILS, table
 from harness.report.grid import MARKS, ORDER
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from harness.catalogue import Case
     from harness.records import Record
 
-FAILS = {Outcome.WRONG, Outcome.ERROR, Outcome.CRASHED, Outcome.TIMEOUT, Outcome.OUT_OF_MEMORY}
 _ORACLES = {
     Oracle.CACHE: "`generate` against a plain loop over `forward`, which uses neither `generate` nor a cache",
     Oracle.PROMPT_USED: "with a strong prompt the answer is not the base model's",
@@ -32,8 +32,13 @@ _ORACLES = {
 _HEAD = """# The cases
 
 Generated from the case files and the reference records by `python -m harness catalogue --write`;
-`nox -s lint` fails when it is stale. How to add a case: [cases.md](cases.md).
+`nox -s lint` fails when it is stale. How to add a case: [cases.md](cases.md). At the end, for each case and each
+upstream report: [the cell where it failed, and the nearest where it passed](#failed-there-passed-here).
 """
+_PAIRS = """One row for each case and each report that its windows name: of all measured cells, the nearest two of which
+one failed and the other passed the same variants. What differs between them is bold. `nowhere measured`: no cell
+passed, and the case's other variants are its control. A case without a row never failed on a release, only on a planted
+fault (`tests/test_cases_can_fail.py`, `tests/test_family_cases.py`)."""
 _COLUMNS = "| case | what must hold | oracle | variants | newest cell | everywhere | seen failing in |"
 
 
@@ -54,6 +59,7 @@ def catalogue_page(cases: Sequence[Case], records: Iterable[Record], sources: st
     lines += [f"- **{oracle}**: {told}." for oracle, told in _ORACLES.items() if oracle in used]
     for case in cases:
         lines += ["", f"## {case.name}", "", *_section(case)]
+    lines += ["", "## Failed there, passed here", "", _PAIRS, "", *table(cases, by_case)]
     return "\n".join(lines) + "\n"
 
 
