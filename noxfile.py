@@ -107,6 +107,12 @@ def proof(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["harness"], default=False)
+def steady(session: nox.Session) -> None:
+    """Measure the oldest and the newest cells three times: every variant must come out alike (ten minutes)."""
+    harness(session, "steady", *(session.posargs or ["documented", "library", "families"]))
+
+
+@nox.session(venv_backend="none", requires=["harness"], default=False)
 def baseline(session: nox.Session) -> None:
     """Measure the grid afresh, and 20 of its cells with one nox session each: the ratio (half an hour)."""
     harness(session, "baseline", "grid", *session.posargs)

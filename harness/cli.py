@@ -22,6 +22,7 @@ from harness.commands.gate import gate
 from harness.commands.publish import publish
 from harness.commands.repro import repro
 from harness.commands.repro_check import repro_check
+from harness.commands.steady import steady
 from harness.commands.watch import watch
 from harness.commands.windows import check, propose
 from harness.errors import ExitStatus, HarnessError
@@ -230,6 +231,7 @@ for _command in (
     publish,
     repro,
     repro_check,
+    steady,
     watch,
 ):
     cli.add_command(_command)

@@ -43,12 +43,16 @@ THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkItem:
-    """What is left to measure in one cell: its lock and the variants, as the worker takes them."""
+    """What is left to measure in one cell: its lock and the variants, as the worker takes them.
+
+    ``part`` tells shares of one cell apart, which several workers measure side by side.
+    """
 
     cell: Cell
     matrix: str
     lock: Lock
     variants: tuple[dict[str, Any], ...]
+    part: str = ""
 
 
 class Measurement:
@@ -134,9 +138,9 @@ class Measurement:
         return {"schema": SCHEMA, "run": self._run.id, "machine": machine_facts()}
 
     def _work(self, ready: list[tuple[WorkItem, Environment]], scratch: Path) -> None:
-        first = ready[0][0].cell
+        first, part = ready[0][0].cell, ready[0][0].part
         base = ready[0][1]
-        output = self._run.folder / "records" / f"{first.base_id}.{os.getpid()}.{first.id}.jsonl"
+        output = self._run.folder / "records" / f"{first.base_id}.{os.getpid()}.{first.id}{part}.jsonl"
         output.parent.mkdir(parents=True, exist_ok=True)
         mend(output)
         job = {
@@ -206,7 +210,7 @@ class Measurement:
             "cell": cell_facts(item.cell, item.matrix, item.lock),
             "overlays": [str(path) for path in environment.overlays],
             "log": str(logs / f"{item.cell.id}.log"),
-            "benchmarks": str(benchmarks / f"{item.cell.id}.json"),
+            "benchmarks": str(benchmarks / f"{item.cell.id}{item.part}.json"),
             "scratch": str(scratch / "cases"),
             "variants": [{**one, "index": index} for index, one in enumerate(item.variants)],
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness.cache import keep_within_budget
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _RESOLVERS = 4
 """Resolver processes at a time; each mostly waits for the index."""
+
+WORTH_A_WORKER = 100
+"""Variants in a share, at the least: a worker's own imports take as long as 50 to 100 variants."""
 
 
 def run_matrix(
@@ -71,7 +75,10 @@ def run_matrix(
     run.mark_unfinished()
     try:
         with MemoryWatch() as watch:
-            measure_groups(measurement, group_by_base(items), jobs or free_memory_jobs())
+            workers = jobs or free_memory_jobs()
+            # Two processes on one GPU would measure each other.
+            groups = share_out(group_by_base(items), workers if selection.device == "cpu" else 1)
+            measure_groups(measurement, groups, workers)
     finally:
         store.add(record for record in read_run(run.folder) if "key" in record)
         run.mark_finished()
@@ -157,7 +164,44 @@ def group_by_base(items: list[WorkItem]) -> list[list[WorkItem]]:
     groups: dict[tuple[str, ...], list[WorkItem]] = defaultdict(list)
     for item in items:
         groups[item.cell.python, *item.lock.base_pins, *item.lock.layer_pins].append(item)
-    return sorted(groups.values(), key=lambda group: -sum(len(item.variants) for item in group))
+    return sorted(groups.values(), key=lambda group: -_load(group))
+
+
+def share_out(groups: list[list[WorkItem]], workers: int) -> list[list[WorkItem]]:
+    """Split the largest groups until every worker has one, as long as a share is worth a worker's imports.
+
+    A group of several cells is split by cells, a single cell by its cases: no case goes into two shares.
+    """
+    shares = list(groups)
+    while 0 < len(shares) < workers:
+        largest = max(shares, key=_load)
+        halves = _halves(largest)
+        if min(map(_load, halves)) < WORTH_A_WORKER:
+            break
+        shares.remove(largest)
+        shares += halves
+    return sorted(shares, key=lambda group: -_load(group))
+
+
+def _halves(group: list[WorkItem]) -> tuple[list[WorkItem], list[WorkItem]]:
+    if len(group) > 1:
+        return group[::2], group[1::2]
+    (item,) = group
+    by_case: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for variant in item.variants:
+        by_case[variant["case"]].append(variant)
+    one: list[dict[str, Any]] = []
+    other: list[dict[str, Any]] = []
+    for variants in sorted(by_case.values(), key=len, reverse=True):
+        (one if len(one) <= len(other) else other).extend(variants)
+    return (
+        [replace(item, variants=tuple(one), part=f"{item.part}.1")],
+        [replace(item, variants=tuple(other), part=f"{item.part}.2")],
+    )
+
+
+def _load(group: list[WorkItem]) -> int:
+    return sum(len(item.variants) for item in group)
 
 
 def measure_groups(measurement: Measurement, groups: list[list[WorkItem]], jobs: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harness.environment import build, build_full
 from harness.locks import lock_book
 from harness.measure import Measurement
-from harness.pipeline import divide, group_by_base, measure_groups, resolve_all
+from harness.pipeline import divide, group_by_base, measure_groups, resolve_all, share_out
 from harness.plan import plan_run
 from harness.progress import Progress
 from harness.records import place_of, read_run
@@ -17,7 +17,8 @@ from harness.runs import Run
 
 if TYPE_CHECKING:
     from harness.catalogue import Case
-    from harness.plan import Selection
+    from harness.measure import Builder
+    from harness.plan import PlannedCell, Selection
     from harness.records import Record
     from harness.spec import Matrix
 
@@ -36,26 +37,49 @@ def prove(
     for a record that only the other way has. Nothing goes into the store.
     """
     planned = spread(plan_run(matrix, cases, selection), count)
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    ways = {"layered": build, "plain": build_full}
+    results = [
+        measure_apart(matrix, planned, f"proof-{stamp}-{way}", device=selection.device, jobs=jobs, builder=builder)
+        for way, builder in ways.items()
+    ]
+    return compare(*results)
+
+
+def measure_apart(
+    matrix: Matrix,
+    planned: tuple[PlannedCell, ...],
+    run_id: str,
+    *,
+    device: str = "cpu",
+    jobs: int,
+    builder: Builder = build,
+) -> dict[tuple[str, ...], Record]:
+    """Measure planned cells in a run of its own that nothing is taken from and that no store hears of.
+
+    Gives the record of each place, untimed; a cell that cannot be resolved has none.
+    """
     locks = resolve_all([one.cell for one in planned], lock_book(matrix), relock=False)
     kept = [(one, lock) for one, lock in zip(planned, locks, strict=True) if isinstance(lock, Lock)]
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    results = []
-    for way, builder in (("layered", build), ("plain", build_full)):
-        run = Run(id=f"proof-{stamp}-{way}")
-        cells = tuple(one for one, _ in kept)
-        head = {"matrix": matrix.name, "title": f"{matrix.title}, {way}", "device": selection.device, "run": run.id}
-        run.add_plan(head, cells)
-        items, _ = divide(cells, [lock for _, lock in kept], matrix, run, None)
-        progress = Progress(sum(len(item.variants) for item in items))
-        progress.start()
-        measurement = Measurement(
-            run, progress, limit_s=matrix.limit_s, timed=False, device=selection.device, builder=builder
-        )
-        groups = group_by_base(items) if builder is build else [[item] for item in items]
-        measure_groups(measurement, groups, jobs)
-        measurement.raise_failures()
-        results.append({place_of(record): record for record in read_run(run.folder)})
-    return compare(*results)
+    cells = tuple(one for one, _ in kept)
+    run = Run(id=run_id)
+    run.add_plan({"matrix": matrix.name, "title": run_id, "device": device, "run": run.id}, cells)
+    items, _ = divide(cells, [lock for _, lock in kept], matrix, run, None)
+    progress = Progress(sum(len(item.variants) for item in items))
+    progress.start()
+    measurement = Measurement(
+        run,
+        progress,
+        limit_s=matrix.limit_s,
+        timed=False,
+        examples=matrix.examples,
+        device=device,
+        builder=builder,
+    )
+    groups = group_by_base(items) if builder is build else [[item] for item in items]
+    measure_groups(measurement, share_out(groups, jobs), jobs)
+    measurement.raise_failures()
+    return {place_of(record): record for record in read_run(run.folder)}
 
 
 def spread(planned: tuple[T, ...], count: int) -> tuple[T, ...]:
@@ -71,10 +95,11 @@ def compare(
     """Give the number of places in either, and the pairs that differ in what is compared."""
     places = layered.keys() | plain.keys()
     pairs = [(layered.get(place), plain.get(place)) for place in sorted(places)]
-    return len(pairs), [pair for pair in pairs if _essence(pair[0]) != _essence(pair[1])]
+    return len(pairs), [pair for pair in pairs if essence(pair[0]) != essence(pair[1])]
 
 
-def _essence(record: Record | None) -> Any:
+def essence(record: Record | None) -> Any:
+    """Give what has to be equal to the last digit when the same is measured twice."""
     if record is None:
         return None
     # The tail of a traceback names files, whose folder is the one thing that has to differ.
