@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from harness.cell.plugin import CasePlugin, quiet_environment
+from harness.cell.plugin import CasePlugin, one_thread, quiet_environment
 
 quiet_environment()
+one_thread()
 
 
 def pytest_addoption(parser):

@@ -34,9 +34,11 @@ def main() -> int:
     if missing:
         print(f"not installed here: {', '.join(missing)}; run: pip install {' '.join(missing)}", file=sys.stderr)
         return _BAD_USAGE
-    from harness.cell.plugin import quiet_environment
+    from harness.cell.plugin import one_thread, quiet_environment
 
     quiet_environment()
+    if not options.weights:
+        one_thread()
     device = _device(options.device)
     weights = _weights(options)
     if weights is None:
