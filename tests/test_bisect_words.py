@@ -11,13 +11,13 @@ from harness.bisect.asking import Step
 from harness.bisect.axis import Found, differences, make_axis
 from harness.bisect.ends import Ends
 from harness.bisect.flow import Result
-from harness.bisect.releases import Release
 from harness.bisect.report import About, as_data, markdown, step_line
 from harness.bisect.search import Answer, Find, Search
 from harness.bisect.symptom import Symptom
 from harness.bisect.words import boundary, details, headline
 from harness.errors import ExitStatus
 from harness.resolve import Lock
+from harness.simple_index import Release
 from harness.spec import Cell
 
 RECORDS: dict[str, dict[str, Any]] = {

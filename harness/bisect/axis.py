@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from harness.bisect.asking import Asking
     from harness.bisect.probe import Prober
-    from harness.bisect.releases import Release
     from harness.records import Record
     from harness.resolve import Lock
+    from harness.simple_index import Release
     from harness.spec import Cell
 
 _NEAR = 3

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from harness.bisect.axis import Rule
     from harness.bisect.commits import CommitAnswer
     from harness.bisect.probe import Prober
-    from harness.bisect.releases import Release
     from harness.bisect.search import Answer, Find
     from harness.records import Record
+    from harness.simple_index import Release
     from harness.spec import Cell
 
 

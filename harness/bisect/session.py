@@ -19,7 +19,6 @@ from harness.bisect.flow import Result, Wanted, bisect_corners, search_axis, sea
 from harness.bisect.journal import Journal
 from harness.bisect.metric import LATENCY, make_rule
 from harness.bisect.probe import Prober, Subject
-from harness.bisect.releases import Release, last_patches, list_releases
 from harness.bisect.report import About, answer_lines, reproduce_lines, step_line, write_report
 from harness.bisect.repository import Repository
 from harness.bisect.search import Find
@@ -30,6 +29,7 @@ from harness.matrix import load_matrix
 from harness.plan import concrete_device
 from harness.records import incell_digest
 from harness.runs import Run, reports_folder
+from harness.simple_index import Release, last_patches, list_releases
 from harness.spec import NEWEST, PACKAGES, Cell
 from harness.store import Store
 

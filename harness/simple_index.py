@@ -53,13 +53,15 @@ class Release:
 
 
 def list_releases(package: str) -> tuple[Release, ...]:
-    """List the releases of a package from every index that uv would ask, old to new.
+    """List the releases of a package from every index that uv would ask, old to new; none of them with ``UV_NO_INDEX``.
 
     Raises :class:`EnvironmentFailure` when no index could be read or none has the package.
     """
     environ = uv_environment()
     indexes = [environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or _PYPI]
     indexes += (environ.get("UV_INDEX") or environ.get("UV_EXTRA_INDEX_URL") or "").split()
+    if environ.get("UV_NO_INDEX"):
+        indexes = []
     files: list[File] = []
     troubles = []
     for index in indexes:
@@ -74,7 +76,8 @@ def list_releases(package: str) -> tuple[Release, ...]:
             files += [File(name=path.name) for path in folder.iterdir()]
     if found := order(files, package):
         return found
-    message = f"no release of {package} in {', '.join(indexes)}; set UV_DEFAULT_INDEX. {'; '.join(troubles)}"
+    asked = ", ".join(indexes) or "UV_FIND_LINKS"
+    message = f"no release of {package} in {asked}; set UV_DEFAULT_INDEX. {'; '.join(troubles)}"
     raise EnvironmentFailure(message)
 
 

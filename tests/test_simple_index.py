@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from harness.bisect.axis import make_axis
-from harness.bisect.releases import File, Release, last_patches, list_releases, order, read_listing
 from harness.errors import EnvironmentFailure, UsageError
+from harness.simple_index import File, Release, last_patches, list_releases, order, read_listing
 from harness.spec import Cell
 from tests.strategies import versions
 
