@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,10 +18,12 @@ from harness.commands.clean import clean
 from harness.commands.compare import compare
 from harness.commands.explain import explain
 from harness.commands.gate import gate
+from harness.commands.prove import prove
 from harness.commands.publish import publish
 from harness.commands.repro import repro
 from harness.commands.repro_check import repro_check
 from harness.commands.steady import steady
+from harness.commands.summaries import SUMMARIES
 from harness.commands.watch import watch
 from harness.commands.windows import check, propose
 from harness.errors import ExitStatus, HarnessError
@@ -190,31 +191,6 @@ def merge(run_ids: tuple[str, ...], run_id: str, matrix: str | None) -> None:
     click.echo(f"run {this.id}: {len(this.plan()['cells'])} cells from {len(run_ids)} runs")
 
 
-@cli.command(epilog="Example: python -m harness prove grid --cells 20")
-@click.argument("matrix")
-@_case_option
-@click.option("--cells", "count", type=click.IntRange(1), default=20, show_default=True, help="Cells to compare.")
-@click.option("-j", "--jobs", type=click.IntRange(1), help="Environments at a time (default: as memory allows).")
-def prove(matrix: str, case: str | None, count: int, jobs: int | None) -> None:
-    """Measure cells of MATRIX in layered and in plain environments; fail if one record differs."""
-    from harness.cost import free_memory_jobs
-    from harness.proof import prove as measure_both
-
-    selection = Selection(case=case)
-    compared, differing = measure_both(
-        load_matrix(matrix), load_cases(), selection, count=count, jobs=jobs or free_memory_jobs()
-    )
-    for layered, plain in differing:
-        about = layered or plain or {}
-        name = "-".join(about.get("variant", {}).values())
-        told = [(one or {}).get("outcome") or (one or {}).get("message") or "nothing" for one in (layered, plain)]
-        click.echo(f"differs: {about['cell']['id']} {about.get('case')} {name}: layered {told[0]}, plain {told[1]}")
-    click.echo(f"{compared} records compared, {len(differing)} differ")
-    if not compared:
-        sys.exit(int(ExitStatus.NOTHING_MEASURED))
-    sys.exit(int(ExitStatus.NEEDS_A_PERSON) if differing else 0)
-
-
 for _command in (
     advise,
     baseline,
@@ -228,6 +204,7 @@ for _command in (
     explain,
     gate,
     propose,
+    prove,
     publish,
     repro,
     repro_check,
@@ -235,6 +212,18 @@ for _command in (
     watch,
 ):
     cli.add_command(_command)
+
+
+@cli.command()
+def here() -> None:
+    """Run the cases in the active environment, without installing anything."""
+    # harness/__main__.py hands it over to a program that imports nothing of this one; here it is listed.
+    message = "run it as: python -m harness here"
+    raise click.UsageError(message)
+
+
+for _name, _text in SUMMARIES.items():
+    cli.commands[_name].short_help = _text
 
 
 def _proposal(this: Run) -> str:

@@ -7,8 +7,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 from harness.cli import cli
+from harness.commands.summaries import SUMMARIES
 from harness.matrix import ROOT
 
 if TYPE_CHECKING:
@@ -47,6 +49,15 @@ def test_bad_usage_is_one_clear_line_and_exit_two(arguments: list[str], words: s
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_list_of_commands_fits_a_terminal_and_says_what_each_does() -> None:
+    """No line is cut at 100 columns, and `here`, which is a program of its own, is among them."""
+    assert cli.commands.keys() - SUMMARIES.keys() == {"here"}
+    listed = CliRunner(env={"COLUMNS": "100"}).invoke(cli, ["--help"], terminal_width=100).output
+    lines = [line for line in listed.splitlines() if line.strip().split(" ")[0] in cli.commands]
+    assert len(lines) == len(cli.commands)
+    assert not [line for line in lines if line.endswith("...") or len(line) > 100]
 
 
 def test_a_bad_matrix_file_lists_its_mistakes(tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""``prove``: layered environments give the records of plain ones."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from harness.errors import ExitStatus
+
+
+@click.command(epilog="Example: python -m harness prove grid --cells 20")
+@click.argument("matrix")
+@click.option("--case", metavar="EXPR", help="Case names or patterns, e.g. 'generate_with_cache:bloom'.")
+@click.option("--cells", "count", type=click.IntRange(1), default=20, show_default=True, help="Cells to compare.")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Environments at a time (default: as memory allows).")
+def prove(matrix: str, case: str | None, count: int, jobs: int | None) -> None:
+    """Measure cells of MATRIX in layered and in plain environments; fail if one record differs."""
+    from harness.catalogue import load_cases
+    from harness.cost import free_memory_jobs
+    from harness.matrix import load_matrix
+    from harness.plan import Selection
+    from harness.proof import prove as measure_both
+
+    selection = Selection(case=case)
+    compared, differing = measure_both(
+        load_matrix(matrix), load_cases(), selection, count=count, jobs=jobs or free_memory_jobs()
+    )
+    for layered, plain in differing:
+        about = layered or plain or {}
+        name = "-".join(about.get("variant", {}).values())
+        told = [(one or {}).get("outcome") or (one or {}).get("message") or "nothing" for one in (layered, plain)]
+        click.echo(f"differs: {about['cell']['id']} {about.get('case')} {name}: layered {told[0]}, plain {told[1]}")
+    click.echo(f"{compared} records compared, {len(differing)} differ")
+    if not compared:
+        sys.exit(int(ExitStatus.NOTHING_MEASURED))
+    sys.exit(int(ExitStatus.NEEDS_A_PERSON) if differing else 0)
