@@ -117,6 +117,13 @@ EXPECTATIONS = (
         link="docs/findings.md#prompt-lookup-and-assisted-decoding",
     ),
     Expectation(
+        where={"peft": "==0.19.1", "transformers": ">=5.21.1"},
+        only={"model": ("qwen2",), "method": ("p_tuning",), "aspect": ("prompt_lookup",)},
+        outcome="error",
+        signature="size of tensor b",
+        link="docs/findings.md#prompt-lookup-and-assisted-decoding",
+    ),
+    Expectation(
         where={"peft": "==0.9.0", "transformers": "==4.38.2"},
         only={"model": ("qwen2",), "method": ("prompt_tuning",), "aspect": ("prompt_lookup",)},
         outcome="error",
@@ -152,7 +159,7 @@ EXPECTATIONS = (
         link="docs/findings.md#prompt-lookup-and-assisted-decoding",
     ),
     Expectation(
-        where={"peft": ">=0.20.0", "transformers": ">=5.14.1"},
+        where={"peft": ">=0.19.1", "transformers": ">=5.14.1"},
         only={"model": ("qwen2",), "method": ("prompt_tuning",), "aspect": ("prompt_lookup",)},
         outcome="wrong",
         signature="leaves the forward loop",

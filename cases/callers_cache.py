@@ -87,7 +87,7 @@ EXPECTATIONS = (
         link="docs/findings.md#a-conversation-with-a-cache-of-the-caller",
     ),
     Expectation(
-        where={"peft": ">=0.20.0", "transformers": ">=5.14.1"},
+        where={"peft": ">=0.19.1", "transformers": ">=5.14.1"},
         only={"method": ("p_tuning", "prompt_tuning"), "aspect": ("second_turn",)},
         outcome="wrong",
         signature="leaves the forward loop",

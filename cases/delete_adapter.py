@@ -42,17 +42,24 @@ EXPECTATIONS = (
         link="https://github.com/huggingface/peft/pull/1832",
     ),
     Expectation(
-        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2,<=5.14.1"},
+        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2"},
         only={"method": ("p_tuning", "prompt_tuning")},
         outcome="error",
         signature="delete_adapter|No adapter loaded",
         link="https://github.com/huggingface/peft/pull/3639",
     ),
     Expectation(
-        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2,<=5.14.1"},
+        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2"},
         only={"model": ("gpt2",), "method": ("prefix_tuning",)},
         outcome="error",
         signature="delete_adapter|No adapter loaded",
+        link="https://github.com/huggingface/peft/pull/3639",
+    ),
+    Expectation(
+        where={"peft": ">=0.19.1,<=0.20.0", "transformers": ">=5.21.1"},
+        only={"model": ("llama",), "method": ("prefix_tuning",)},
+        outcome="error",
+        signature="delete_adapter",
         link="https://github.com/huggingface/peft/pull/3639",
     ),
     Expectation(

@@ -39,7 +39,7 @@ EXPECTATIONS = (
         link="https://github.com/huggingface/peft/pull/1832",
     ),
     Expectation(
-        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2,<=5.14.1"},
+        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2"},
         only={"method": ("prefix_tuning",), "aspect": ("features",)},
         outcome="error",
         signature="specify (either|exactly one of) input_ids or inputs_embeds",

@@ -63,8 +63,15 @@ EXPECTATIONS = (
         link="docs/findings.md#a-static-cache",
     ),
     Expectation(
+        where={"peft": ">=0.19.1", "transformers": ">=5.21.1"},
+        only={"model": ("gpt2", "llama"), "method": ("prefix_tuning", "prefix_tuning_projection")},
+        outcome="error",
+        signature="size of tensor b|max_cache_len",
+        link="docs/findings.md#a-static-cache",
+    ),
+    Expectation(
         where={"peft": ">=0.21.2", "transformers": ">=4.57.3"},
-        only={"model": ("llama", "gpt2"), "method": ("prefix_tuning", "prefix_tuning_projection")},
+        only={"model": ("gpt2", "llama"), "method": ("prefix_tuning", "prefix_tuning_projection")},
         outcome="error",
         signature="size of tensor b|max_cache_len",
         link="docs/findings.md#a-static-cache",

@@ -26,44 +26,73 @@ CELL = "peft0.15.2-st4.1.0-tf4.51.3-torch2.13.0-py3.11@20250418"
 
 BROKEN = "peft0.13.0-st3.1.1-tf4.45.1-torch2.13.0-py3.11@20241008"
 FAMILIES = ("llama", "gpt2", "bloom", "qwen2", "opt")
-SOUND = "use_cache=use_cache)\n    trial.evidence"
-LOST = "use_cache=False)\n    trial.evidence"
+
+NEWEST = "peft0.21.2-tf5.23.0-torch2.13.0-py3.11@20261120"
+MORE_FAMILIES = {
+    "generate_families": (
+        "mistral", "qwen3", "gemma2", "gemma3", "gpt_neox", "falcon", "gpt_bigcode", "qwen2_moe",
+    ),
+    "encoder_decoder_generate": ("t5", "bart"),
+}  # fmt: skip
+SOUND, LOST = "use_cache=use_cache", "use_cache=False"
+ASKS = {
+    "cases/generate_with_cache.py": f"{SOUND})\n    trial.evidence",
+    "harness/cell/generation.py": f"{SOUND}, **inputs",
+}
+"""Where the cases ask for the cache; the counters are told apart from it that it was asked for."""
 
 
 @pytest.fixture(scope="module")
 def environment() -> Environment:
     """Build (or find) the environment of the cell, as its matrix has it locked."""
-    matrix = load_matrix("documented")
-    (cell,) = (one for one in matrix.cells if one.id == CELL)
+    return built("documented", CELL)
+
+
+def built(name: str, cell_id: str) -> Environment:
+    """Build (or find) the environment of a cell."""
+    matrix = load_matrix(name)
+    (cell,) = (one for one in matrix.cells if one.id == cell_id)
     lock = lock_book(matrix).get(cell)
     assert lock is not None
     return build(lock, cell.python)
 
 
-def work(environment: Environment, folder: Path, *, lose_the_cache: bool) -> list[dict[str, Any]]:
-    """Measure every family once, twice for the first, with a worker on a copy of the case."""
+def work(
+    environment: Environment,
+    folder: Path,
+    families: dict[str, tuple[str, ...]] | None = None,
+    *,
+    lose_the_cache: bool,
+    timed: bool = True,
+) -> list[dict[str, Any]]:
+    """Measure every family once, twice for the first, with a worker on a copy of the cases."""
     root = folder / "root"
     shutil.copytree(ROOT / "harness", root / "harness")
     shutil.copytree(ROOT / "cases", root / "cases")
-    path = root / "cases" / "generate_with_cache.py"
-    text = path.read_text(encoding="utf-8")
-    assert text.count(SOUND) == 1
-    if lose_the_cache:
-        path.write_text(text.replace(SOUND, LOST), encoding="utf-8")
+    for name, asks in ASKS.items():
+        path = root / name
+        text = path.read_text(encoding="utf-8")
+        assert text.count(asks) == 1
+        if lose_the_cache:
+            path.write_text(text.replace(asks, asks.replace(SOUND, LOST)), encoding="utf-8")
+    asked = [
+        (case, family) for case, some in (families or {"generate_with_cache": FAMILIES}).items() for family in some
+    ]
     variants = [
-        {"index": n, "key": str(n), "case": "generate_with_cache", "document": "000",
+        {"index": n, "key": str(n), "case": case, "document": None,
          "variant": {"model": family, "method": "prompt_tuning", "aspect": "cached", "device": "cpu"}}
-        for n, family in enumerate(FAMILIES)
+        for n, (case, family) in enumerate(asked)
     ]  # fmt: skip
     entries = [
-        {"cell": {"id": name, "packages": {"peft": "0.15.2"}}, "overlays": [str(one) for one in environment.overlays],
+        {"cell": {"id": name, "packages": {}}, "overlays": [str(one) for one in environment.overlays],
          "log": str(folder / "log"), "benchmarks": str(folder / f"{name}.json"), "scratch": str(folder / "scratch"),
          "variants": chosen}
         for name, chosen in (("all", variants), ("again", variants[:1]))
     ]  # fmt: skip
     job = {
         "root": str(root), "behind": [str(one) for one in environment.behind], "output": str(folder / "out.jsonl"),
-        "limit_s": 120, "device": "cpu", "header": {"schema": 1, "run": "r", "machine": {}}, "cells": entries,
+        "limit_s": 120, "device": "cpu", "timed": timed, "cells": entries,
+        "header": {"schema": 1, "run": "r", "machine": {}},
     }  # fmt: skip
     job_path = folder / "job.json"
     job_path.write_text(json.dumps(job), encoding="utf-8")
@@ -87,6 +116,18 @@ def test_a_planted_loss_of_the_cache_is_found_in_every_family(
         assert {one["variant"]["model"] for one in records} == set(FAMILIES)
         assert {one["outcome"] for one in records} == {Outcome.PASSED}
         assert {judge_cost(one["counters"]) for one in records} == {expected}
+
+
+def test_a_planted_loss_is_found_in_the_other_families_too(tmp_path: Path) -> None:
+    """Sliding windows, hybrid caches, one key head for all queries, experts, encoder-decoders: on new releases."""
+    newest = built("families", NEWEST)
+    for lose, expected in ((False, CostVerdict.AS_EXPECTED), (True, CostVerdict.REGRESSED)):
+        records = work(newest, tmp_path / str(lose), MORE_FAMILIES, lose_the_cache=lose, timed=False)
+        assert {one["variant"]["model"] for one in records} == set().union(*MORE_FAMILIES.values())
+        assert {one["variant"]["model"]: judge_cost(one["counters"]) for one in records} == dict.fromkeys(
+            set().union(*MORE_FAMILIES.values()), expected
+        )
+        assert {one["outcome"] for one in records} == {Outcome.PASSED}
 
 
 def test_counters_are_the_same_in_two_processes(sound: list[dict[str, Any]]) -> None:

@@ -38,7 +38,7 @@ def as_run(name: str, records: list[Record]) -> Run:
 
 
 @pytest.mark.usefixtures("_reports")
-@pytest.mark.parametrize("name", ["documented", "grid", "torch", "library"])
+@pytest.mark.parametrize("name", ["documented", "grid", "torch", "library", "families"])
 def test_every_record_of_a_reference_has_its_verdict(name: str) -> None:
     """All that the matrix asks for is there, and as expected; the gate says 0."""
     summary = summarise(as_run(name, read_reference(name)), load_cases())

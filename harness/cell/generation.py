@@ -45,7 +45,7 @@ def expect_same_generation(
         dtype = str(next(base_model.parameters()).dtype).removeprefix("torch.")
         layers = base_model.config.num_hidden_layers
         trial.evidence["weights"] = f"{type(base_model).__name__} of {layers} layers, {dtype}"
-    with ForwardCounter(model.get_base_model()) as counter:
+    with ForwardCounter(model.get_base_model(), use_cache=use_cache) as counter:
         generated = greedy_by_generate(
             model, input_ids, attention_mask, new_tokens=reference.shape[1], use_cache=use_cache, **inputs
         )
