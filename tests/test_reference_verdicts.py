@@ -13,6 +13,7 @@ from harness.matrix import load_matrix
 from harness.plan import Selection, plan_run
 from harness.records import append_records
 from harness.reference import read_reference
+from harness.report.grid import across, aside
 from harness.runs import Run
 from harness.summary import summarise
 
@@ -46,6 +47,14 @@ def test_every_record_of_a_reference_has_its_verdict(name: str) -> None:
     assert summary.for_a_person() == []
     gate = CliRunner().invoke(cli, ["gate", name])
     assert gate.exit_code == 0, gate.output
+
+
+@pytest.mark.usefixtures("_reports")
+def test_what_one_cell_alone_was_asked_for_has_no_column() -> None:
+    """It stands below the grid, so that the five documents fit side by side."""
+    summary = summarise(as_run("documented", read_reference("documented")), load_cases())
+    assert [case.document for case in across(summary)] == ["000", "001", "002", "003", "004"]
+    assert aside(summary) == ["generate_cost_growth: 1✓ in peft 0.21.2, transformers 5.23.0 alone"]
 
 
 @pytest.mark.usefixtures("_reports")

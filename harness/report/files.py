@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from harness.interface import CellState, Outcome
 from harness.judge import Verdict
-from harness.report.grid import MARKS, PACKAGES_SHOWN, attention_groups, cell_text, legend, worst_verdict
+from harness.report.grid import MARKS, PACKAGES_SHOWN, across, aside, attention_groups, cell_text, legend, worst_verdict
 from harness.report.latency import CHART, growth_sections, latency_rows, newest_rows, scale_of
 from harness.report.pivot import all_marks, mark_order, pivot_of
 from harness.runs import reports_folder
@@ -57,6 +57,8 @@ def render(template: str, summary: Summary, diff: str = "") -> str:
         mark_order=mark_order,
         packages=PACKAGES_SHOWN,
         cell_text=cell_text,
+        across=across,
+        aside=aside,
         worst=worst_verdict,
         mark=lambda one: MARKS[Outcome(one.outcome)],
         variant_rows=variant_rows,

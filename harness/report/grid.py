@@ -59,6 +59,23 @@ def cell_text(cell: CellSummary, case: str) -> str:
     return tally(judged) + mark
 
 
+def across(summary: Summary) -> tuple[Case, ...]:
+    """List the cases that get a column: of many cells, what only one was asked for has none."""
+    asked = {case.name: sum(bool(cell.of_case(case.name)) for cell in summary.cells) for case in summary.cases}
+    return tuple(case for case in summary.cases if asked[case.name] > 1 or len(summary.cells) == 1)
+
+
+def aside(summary: Summary) -> list[str]:
+    """Say of each case without a column where it was measured, and what came out."""
+    told = []
+    for case in summary.cases:
+        if case not in across(summary):
+            (cell,) = (one for one in summary.cells if one.of_case(case.name))
+            place = ", ".join(f"{name} {cell.versions[name]}" for name in PACKAGES_SHOWN[:2] if name in cell.versions)
+            told.append(f"{case.name}: {cell_text(cell, case.name)} in {place} alone")
+    return told
+
+
 def heading(case: Case, width: int) -> str:
     """Write a case's name over its column, broken at underscores into lines of at most ``width``."""
     words = case.name.replace("_", "_ ").split(" ")

@@ -10,7 +10,17 @@ from rich.table import Table
 
 from harness.interface import Outcome
 from harness.judge import Audit, Verdict
-from harness.report.grid import MARKS, PACKAGES_SHOWN, attention_groups, cell_text, heading, legend, worst_verdict
+from harness.report.grid import (
+    MARKS,
+    PACKAGES_SHOWN,
+    across,
+    aside,
+    attention_groups,
+    cell_text,
+    heading,
+    legend,
+    worst_verdict,
+)
 from harness.report.pivot import NOT_READY, pivot_of, worst_mark
 
 if TYPE_CHECKING:
@@ -38,7 +48,7 @@ def print_summary(summary: Summary, out: Console) -> None:
     out.print(f"\n{summary.title} ({summary.device}{one_torch})", style="bold")
     if pivot := pivot_of(summary):
         _print_pivot(pivot, out)
-    elif len(summary.cases) > _CASES_ACROSS:
+    elif len(across(summary)) > _CASES_ACROSS:
         _print_cases(summary, shown, out)
     else:
         _print_cells(summary, shown, out)
@@ -66,18 +76,20 @@ def _print_cells(summary: Summary, shown: list[str], out: Console) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     for name in shown:
         table.add_column({"sentence-transformers": "s-t", "transformers": "transf."}.get(name, name), no_wrap=True)
-    for case in summary.cases:
+    for case in across(summary):
         table.add_column(heading(case, _COLUMN), overflow="fold", max_width=_COLUMN)
     for cell in summary.cells:
         versions = [cell.versions.get(name, "-").partition("+")[0] for name in shown]
         row = []
-        for case in summary.cases:
+        for case in across(summary):
             verdict = worst_verdict(cell.of_case(case.name))
             style = _STYLES.get(verdict, "")
             text = cell_text(cell, case.name)
             row.append(f"[{style}]{text}[/]" if style else text)
         table.add_row(*versions, *row)
     out.print(table)
+    for line in aside(summary):
+        out.print(line)
 
 
 def _print_cases(summary: Summary, shown: list[str], out: Console) -> None:
