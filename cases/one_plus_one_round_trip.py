@@ -242,7 +242,7 @@ EXPECTATIONS: tuple[Expectation, ...] = (
         only={"model": ("qwen2",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("after_reload", "in_memory")},
         outcome="error",
         signature="to_4d",
-        link="https://github.com/huggingface/peft/pull/1391",
+        link="https://github.com/huggingface/peft/issues/1391",
     ),
     Expectation(
         where={"peft": "==0.8.2", "transformers": "==4.48.3"},

@@ -116,7 +116,9 @@ def _print(advice: Advice, question: str, words: str) -> None:
     together = advice.together
     click.echo("")
     if together.working:
-        _echo(f"All of it works in {len(together.working)} of {_counted(len(cells), 'cell')}, newest first")
+        whole = [cell for cell in together.cells if len(cell.records) == cell.asked]
+        count = f"{len(together.working)} of {_counted(len(whole), 'cell')} in which all of it was measured"
+        _echo(f"All of it works in {count}, newest first")
         _print_cells(together.working)
         _print_pip(together.working[0])
         return

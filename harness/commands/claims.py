@@ -70,11 +70,16 @@ def _print(one: AuditedClaim) -> None:
 
     colour = {"confirmed": "green", "refuted": "red"}.get(str(one.audit))
     click.echo(f"{click.style(f'{one.audit:<13}', fg=colour)} {one.claim.id}")
-    cells = [
-        f"{len(ids)} cells {word}" for ids, word in ((one.agreeing, "agree"), (one.disagreeing, "disagree")) if ids
-    ]
     words = [one.claim.english, f"「{one.claim.quote}」"]
     if one.example:
-        words.append(f"{', '.join(cells)}; {one.example}")
+        words.append(f"{_decided(one)}; {one.example}")
     for text in words:
         click.echo(textwrap.fill(text, _WIDTH, initial_indent="    ", subsequent_indent="    ", max_lines=3))
+
+
+def _decided(one: AuditedClaim) -> str:
+    """Say what the claim asks for, and what was found: one cell that shows it is enough, or one that does not."""
+    shows, total = len(one.agreeing), len({*one.agreeing, *one.disagreeing})
+    if one.claim.quantifier == "any":
+        return f"said of some cells: {shows} of {total} show it"
+    return f"said of every cell: {len(one.disagreeing)} of {total} contradict it"

@@ -35,10 +35,11 @@ Generated from the case files and the reference records by `python -m harness ca
 `nox -s lint` fails when it is stale. How to add a case: [cases.md](cases.md). At the end, for each case and each
 upstream report: [the cell where it failed, and the nearest where it passed](#failed-there-passed-here).
 """
-_PAIRS = """One row for each case and each report that its windows name: of all measured cells, the nearest two of which
-one failed and the other passed the same variants. What differs between them is bold. `nowhere measured`: no cell
-passed, and the case's other variants are its control. A case without a row never failed on a release, only on a planted
-fault (`tests/test_cases_can_fail.py`, `tests/test_family_cases.py`)."""
+_PAIRS = """One row for each case and each link that its windows give: the report or change that they are put down to.
+Of all measured cells, the nearest two of which one failed and the other passed at least one of the same variants; the
+last column says how many. What differs between the two is bold. `nowhere measured`: no cell passed, and the case's
+other variants are its control. A case without a row never failed on a release, only on a planted fault
+(`tests/test_cases_can_fail.py`, `tests/test_family_cases.py`)."""
 _COLUMNS = "| case | what must hold | oracle | variants | newest cell | everywhere | seen failing in |"
 
 
