@@ -36,35 +36,39 @@ def prove(
     Gives the number of places compared and the pairs (layered, plain) that differ; None stands
     for a record that only the other way has. Nothing goes into the store.
     """
-    planned = spread(plan_run(matrix, cases, selection), count)
+    ready = locked(matrix, spread(plan_run(matrix, cases, selection), count))
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     ways = {"layered": build, "plain": build_full}
     results = [
-        measure_apart(matrix, planned, f"proof-{stamp}-{way}", device=selection.device, jobs=jobs, builder=builder)
+        measure_apart(matrix, ready, f"proof-{stamp}-{way}", device=selection.device, jobs=jobs, builder=builder)
         for way, builder in ways.items()
     ]
     return compare(*results)
 
 
+def locked(matrix: Matrix, planned: tuple[PlannedCell, ...]) -> list[tuple[PlannedCell, Lock]]:
+    """Give the cells that can be resolved, each with its lock: every way of measuring them gets the same one."""
+    locks = resolve_all([one.cell for one in planned], lock_book(matrix), relock=False)
+    return [(one, lock) for one, lock in zip(planned, locks, strict=True) if isinstance(lock, Lock)]
+
+
 def measure_apart(
     matrix: Matrix,
-    planned: tuple[PlannedCell, ...],
+    ready: list[tuple[PlannedCell, Lock]],
     run_id: str,
     *,
     device: str = "cpu",
     jobs: int,
     builder: Builder = build,
 ) -> dict[tuple[str, ...], Record]:
-    """Measure planned cells in a run of its own that nothing is taken from and that no store hears of.
+    """Measure cells in a run of its own that nothing is taken from and that no store hears of.
 
-    Gives the record of each place, untimed; a cell that cannot be resolved has none.
+    Gives the record of each place, untimed.
     """
-    locks = resolve_all([one.cell for one in planned], lock_book(matrix), relock=False)
-    kept = [(one, lock) for one, lock in zip(planned, locks, strict=True) if isinstance(lock, Lock)]
-    cells = tuple(one for one, _ in kept)
+    cells = tuple(one for one, _ in ready)
     run = Run(id=run_id)
     run.add_plan({"matrix": matrix.name, "title": run_id, "device": device, "run": run.id}, cells)
-    items, _ = divide(cells, [lock for _, lock in kept], matrix, run, None)
+    items, _ = divide(cells, [lock for _, lock in ready], matrix, run, None)
     progress = Progress(sum(len(item.variants) for item in items))
     progress.start()
     measurement = Measurement(

@@ -10,7 +10,7 @@ from packaging.version import InvalidVersion, Version
 
 from harness.errors import UsageError
 from harness.plan import plan_run
-from harness.proof import COMPARED, essence, measure_apart
+from harness.proof import COMPARED, essence, locked, measure_apart
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,10 +52,11 @@ def measure_again(
     planned = plan_run(matrix, cases, selection)
     if not selection.cells:
         planned = ends(planned)
+    ready = locked(matrix, planned)
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     name = matrix.name.replace("/", "-")
     return hold(
-        [measure_apart(matrix, planned, f"steady-{stamp}-{name}-{turn}", jobs=jobs) for turn in range(1, times + 1)]
+        [measure_apart(matrix, ready, f"steady-{stamp}-{name}-{turn}", jobs=jobs) for turn in range(1, times + 1)]
     )
 
 

@@ -81,7 +81,7 @@ def test_what_is_no_release_has_no_place_in_an_order() -> None:
 def test_a_kind_is_stable() -> None:
     """Frames, paths of any machine and colours are left out; exception and message stay."""
     told = {
-        "signature": "ImportError: cannot import 'X' from 'a' (/root/.cache/b/site-packages/a/__init__.py) @ peft:f"
+        "signature": "ImportError: cannot import 'X' from 'a' (/home/a/.cache/b/site-packages/a/__init__.py) @ peft:f"
     }
     published = {"message": "ImportError: cannot import 'X' from 'a' (a/__init__.py)"}
     assert kind_of(told) == kind_of(published) == "ImportError: cannot import 'X' from 'a' <path>"

@@ -68,8 +68,9 @@ def across(summary: Summary) -> tuple[Case, ...]:
 def aside(summary: Summary) -> list[str]:
     """Say of each case without a column where it was measured, and what came out."""
     told = []
+    columns = across(summary)
     for case in summary.cases:
-        if case not in across(summary):
+        if case not in columns:
             (cell,) = (one for one in summary.cells if one.of_case(case.name))
             place = ", ".join(f"{name} {cell.versions[name]}" for name in PACKAGES_SHOWN[:2] if name in cell.versions)
             told.append(f"{case.name}: {cell_text(cell, case.name)} in {place} alone")

@@ -73,15 +73,16 @@ def _print_pivot(pivot: Pivot, out: Console) -> None:
 
 
 def _print_cells(summary: Summary, shown: list[str], out: Console) -> None:
+    columns = across(summary)
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     for name in shown:
         table.add_column({"sentence-transformers": "s-t", "transformers": "transf."}.get(name, name), no_wrap=True)
-    for case in across(summary):
+    for case in columns:
         table.add_column(heading(case, _COLUMN), overflow="fold", max_width=_COLUMN)
     for cell in summary.cells:
         versions = [cell.versions.get(name, "-").partition("+")[0] for name in shown]
         row = []
-        for case in across(summary):
+        for case in columns:
             verdict = worst_verdict(cell.of_case(case.name))
             style = _STYLES.get(verdict, "")
             text = cell_text(cell, case.name)
