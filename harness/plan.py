@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from harness.weights import RealWeights
 
 
+_NAMED_CHOICES = 12
+
+
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """What a person asked to run: ids or patterns, a case expression, a device, a shard ``(i, n)``, real weights.
@@ -70,6 +73,16 @@ def plan_run(matrix: Matrix, cases: tuple[Case, ...], selection: Selection) -> t
     return tuple(planned)
 
 
+def find_cell(matrix: Matrix, name: str) -> Cell:
+    """Give a cell by its id, or by a beginning or pattern that only one has. Raises :class:`UsageError`."""
+    found = [cell for cell in matrix.cells if cell.id == name] or select_cells(matrix, Selection(cells=(name,)))
+    if len(found) > 1:
+        some = ", ".join(cell.id for cell in found[:_NAMED_CHOICES])
+        message = f"{name!r} begins {len(found)} cells of {matrix.name}; name one: {some}"
+        raise UsageError(message)
+    return found[0]
+
+
 def select_cells(matrix: Matrix, selection: Selection) -> list[Cell]:
     """List the cells of a matrix that a selection names. Raises :class:`UsageError` when a name matches none."""
     cells = list(matrix.cells)
@@ -81,7 +94,8 @@ def select_cells(matrix: Matrix, selection: Selection) -> list[Cell]:
             if not fnmatch.filter(names, f"{pattern}*"):
                 close = difflib.get_close_matches(pattern, names, n=1, cutoff=0.3)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
-                message = f"no {what} {pattern!r} in matrix {matrix.name}{hint}"
+                listed = f"; list them with: python -m harness plan {matrix.name}"
+                message = f"no {what} {pattern!r} in matrix {matrix.name}{hint}{listed}"
                 raise UsageError(message)
         cells = [cell for cell in cells if any(fnmatch.fnmatch(getattr(cell, attribute), f"{one}*") for one in asked)]
     if selection.shard is not None:

@@ -26,6 +26,9 @@ Record = dict[str, Any]
 MEASURED = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.NO_DEVICE}
 """Outcomes that say something about the code under test."""
 
+FAILED = MEASURED - {Outcome.PASSED, Outcome.UNSUPPORTED}
+"""Outcomes of something that does not work."""
+
 
 KNOWN = frozenset(Outcome) - {Outcome.NOT_RUN}
 """Outcomes that a run which goes on does not measure again."""

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from harness.catalogue import read_case
 from harness.interface import Outcome
-from harness.report.failures import FAILS, HEAD, failures_by_report, nearest_pair, table
+from harness.records import FAILED
+from harness.report.failures import HEAD, failures_by_report, nearest_pair, table
 from tests.planted import record
 from tests.test_completeness import WHOLE
 
@@ -54,7 +55,7 @@ def test_no_pair_is_nearer_than_the_one_that_is_told(outcomes: list[Outcome]) ->
     # Every release is in the records, so that ranks are those of PEFT and TRANSFORMERS.
     records = [measured(cell, model, outcome) for (cell, model), outcome in zip(places, outcomes, strict=True)]
     records += [measured(cell, "lora", "passed") for cell in CELLS]
-    failing = [one for one in records if one["outcome"] in FAILS]
+    failing = [one for one in records if one["outcome"] in FAILED]
     found = nearest_pair(PACKAGES, failing, records)
     possible = [
         distance(bad, good)

@@ -19,8 +19,9 @@ from harness.catalogue import Case, load_cases, read_case
 from harness.errors import CaseError, UsageError
 from harness.interface import Outcome, variant_id
 from harness.matrix import ROOT, load_matrix
+from harness.plan import find_cell
 from harness.repro.bundle import Bundle, bundle
-from harness.repro.choose import choose_case, choose_cell, choose_variant, lock_of
+from harness.repro.choose import choose_case, choose_variant, lock_of
 from harness.repro.demonstrate import windows
 from harness.repro.fold import Fold
 from harness.repro.prune import prune
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 CASES = {case.name: case for case in load_cases()}
 DOCUMENTED = load_matrix("documented")
-CELL = choose_cell(DOCUMENTED, "peft0.13.0-st3.1.1-tf4.45.1")
+CELL = find_cell(DOCUMENTED, "peft0.13.0-st3.1.1-tf4.45.1")
 FACTS = {"SHOWN": ("torch",), "EXPECTED": "that it holds"}
 WITHOUT_SCRIPT = {"prompt_learning_properties"}
 """A property hands its trial to hypothesis; its evidence names the example instead."""
@@ -214,9 +215,9 @@ def test_names_that_are_not_there_are_refused() -> None:
     with pytest.raises(UsageError, match="did you mean 'generate_with_cache'"):
         choose_case(tuple(CASES.values()), "generate_with_cash")
     with pytest.raises(UsageError, match="begins 2 cells"):
-        choose_cell(DOCUMENTED, "peft0.13.0")
+        find_cell(DOCUMENTED, "peft0.13.0")
     with pytest.raises(UsageError, match="no cell 'peft9'"):
-        choose_cell(DOCUMENTED, "peft9")
+        find_cell(DOCUMENTED, "peft9")
 
 
 def test_windows_are_distinct_expectations_of_all_cases() -> None:

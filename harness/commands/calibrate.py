@@ -86,10 +86,11 @@ def _subjects(
     from harness.compare.calibration import Series, Subject
     from harness.compare.session import Sides
     from harness.compare.turns import Turn
-    from harness.compare.which import find_cell, timed_variants
+    from harness.compare.which import timed_variants
     from harness.interface import variant_id
     from harness.locks import lock_book
     from harness.matrix import load_matrix
+    from harness.plan import find_cell
     from harness.progress import Progress
 
     loaded = load_matrix(matrix)

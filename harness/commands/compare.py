@@ -41,8 +41,8 @@ def compare(first: str, second: str, as_json: bool, **options: Any) -> None:  # 
     when a variant is slower, 3 when none could be compared.
     """
     from harness.compare.verdicts import as_data, rows_of
-    from harness.compare.which import find_cell
     from harness.matrix import load_matrix
+    from harness.plan import find_cell
     from harness.runs import new_run
 
     loaded, run = load_matrix(options["matrix"]), new_run("compare")

@@ -28,11 +28,12 @@ def repro(  # noqa: PLR0917 - click gives keywords
     from harness.catalogue import load_cases
     from harness.interface import variant_id
     from harness.matrix import load_matrix
-    from harness.repro.choose import choose_case, choose_cell, choose_variant, lock_of
+    from harness.plan import find_cell
+    from harness.repro.choose import choose_case, choose_variant, lock_of
     from harness.repro.script import script
 
     chosen, loaded = choose_case(load_cases(), case), load_matrix(matrix)
-    place = choose_cell(loaded, cell)
+    place = find_cell(loaded, cell)
     lock = lock_of(loaded, place)
     picked = choose_variant(chosen, variant, {**lock.versions, "python": place.python})
     text = script(chosen, {**picked, "device": device, "dtype": "float32"}, lock, place.python)

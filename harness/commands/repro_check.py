@@ -57,12 +57,12 @@ def _print_sizes(matrix: str, name: str) -> None:
     """Print for each case how long its scripts are, as a table in Markdown."""
     from harness.catalogue import load_cases
     from harness.matrix import load_matrix
-    from harness.repro.choose import choose_cell
+    from harness.plan import find_cell
     from harness.repro.sweep import sizes, write_scripts
     from harness.runs import new_run
 
     loaded = load_matrix(matrix)
-    written = write_scripts(loaded, choose_cell(loaded, name), load_cases(), new_run("repro-check").folder / "repro")
+    written = write_scripts(loaded, find_cell(loaded, name), load_cases(), new_run("repro-check").folder / "repro")
     click.echo("| case | variants | lines without weights | kB | with weights |")
     click.echo("| --- | --- | --- | --- | --- |")
     for case, lines, size, carrying in sizes(written):
@@ -75,12 +75,12 @@ def _check_cell(matrix: str, name: str) -> NoReturn:
     from harness.catalogue import load_cases
     from harness.errors import ExitStatus
     from harness.matrix import load_matrix
-    from harness.repro.choose import choose_cell
+    from harness.plan import find_cell
     from harness.repro.sweep import sweep
     from harness.runs import new_run
 
     loaded = load_matrix(matrix)
-    cell, run = choose_cell(loaded, name), new_run("repro-check")
+    cell, run = find_cell(loaded, name), new_run("repro-check")
     tally: Counter[str] = Counter()
     different = 0
     for one in sweep(loaded, cell, load_cases(), run):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from harness.interface import Oracle, Outcome, variant_id
-from harness.report.failures import FAILS, table
+from harness.records import FAILED
+from harness.report.failures import table
 from harness.report.grid import MARKS, ORDER
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _failing_cell(records: Iterable[Record]) -> str:
     """Name the cell in which most variants fail that pass elsewhere, and a variant that does both."""
     records = list(records)
     passes = {variant_id(one["variant"]) for one in records if one["outcome"] == Outcome.PASSED}
-    failing = [one for one in records if one["outcome"] in FAILS]
+    failing = [one for one in records if one["outcome"] in FAILED]
     both = [one for one in failing if variant_id(one["variant"]) in passes]
     if not failing:
         return "a planted fault alone"

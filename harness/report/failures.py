@@ -11,6 +11,7 @@ from packaging.version import Version
 
 from harness.interface import Outcome, variant_id
 from harness.judge import expectation_for, versions_of
+from harness.records import FAILED
 from harness.report.grid import MARKS
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from harness.catalogue import Case
     from harness.records import Record
 
-FAILS = {Outcome.WRONG, Outcome.ERROR, Outcome.CRASHED, Outcome.TIMEOUT, Outcome.OUT_OF_MEMORY}
 PACKAGES = ("peft", "transformers", "sentence-transformers", "torch")
 ALWAYS = {"peft", "transformers"}
 WIDEST = 110
@@ -56,7 +56,7 @@ def failures_by_report(case: Case, records: Iterable[Record]) -> dict[str, list[
     """Sort the failing records by the link of the window that expects them, in order of the windows."""
     found: dict[str, list[Record]] = {one.link: [] for one in case.expectations}
     for record in records:
-        if record["outcome"] in FAILS:
+        if record["outcome"] in FAILED:
             window = expectation_for(case, versions_of(record["cell"]), record["variant"])
             found.setdefault(window.link if window else "", []).append(record)
     return {link: failing for link, failing in found.items() if failing}

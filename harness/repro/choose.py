@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
-from harness.interface import Outcome, selects, variant_id
+from harness.interface import selects, variant_id
 from harness.judge import expectation_for
 from harness.locks import lock_book
+from harness.records import FAILED
 from harness.resolve import Lock, resolve
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
     from harness.catalogue import Case
     from harness.spec import Cell, Matrix
-
-DEFECTS = frozenset(Outcome) - {Outcome.PASSED, Outcome.UNSUPPORTED, Outcome.NO_DEVICE, Outcome.NOT_RUN}
-"""Expectations that a script has something to show of."""
 
 _NAMED_CHOICES = 12
 
@@ -31,21 +28,6 @@ def choose_case(cases: tuple[Case, ...], name: str) -> Case:
         return known[name]
     close = difflib.get_close_matches(name, known, n=1)
     message = f"no case {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"cases: {', '.join(known)}")
-    raise UsageError(message)
-
-
-def choose_cell(matrix: Matrix, name: str) -> Cell:
-    """Give a cell by its id, or by a beginning or pattern that only one has. Raises :class:`UsageError`."""
-    exact = [cell for cell in matrix.cells if cell.id == name]
-    found = exact or [cell for cell in matrix.cells if fnmatch.fnmatch(cell.id, f"{name}*")]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        message = f"{name!r} begins {len(found)} cells of {matrix.name}; name one: {_listed([c.id for c in found])}"
-        raise UsageError(message)
-    close = difflib.get_close_matches(name, [cell.id for cell in matrix.cells], n=1, cutoff=0.3)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    message = f"no cell {name!r} in matrix {matrix.name}{hint}; list them with: python -m harness plan {matrix.name}"
     raise UsageError(message)
 
 
@@ -74,7 +56,7 @@ def choose_variant(case: Case, part: str | None, versions: Mapping[str, str]) ->
         return (exact or found)[0]
     for one in found:
         expectation = expectation_for(case, versions, one)
-        if expectation is not None and expectation.outcome in DEFECTS:
+        if expectation is not None and expectation.outcome in FAILED:
             return one
     choices = _listed([variant_id(one) for one in found or case.variants])
     why = f"none of {len(found)} variants is expected to fail here" if found else f"{case.name} has no variant {part!r}"
