@@ -20,8 +20,8 @@ from harness.catalogue import load_cases  # noqa: E402 - the noxfile reads the m
 from harness.errors import HarnessError  # noqa: E402
 from harness.index import pip_settings, translate  # noqa: E402
 from harness.matrix import load_matrix  # noqa: E402
+from harness.paths import reports_folder  # noqa: E402
 from harness.pipeline import unmeasured_bases  # noqa: E402
-from harness.runs import reports_folder  # noqa: E402
 
 nox.needs_version = ">=2026.8.10"
 nox.options.sessions = ["matrix"]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from harness.environment import TOOLS
 from harness.errors import EnvironmentFailure
 from harness.index import uv_environment
-from harness.matrix import ROOT
+from harness.paths import ROOT
 from harness.records import read_run
 from harness.resolve import find_uv
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import CaseError, UsageError
 from harness.interface import Claim, Expectation, Variants, selects
-from harness.matrix import ROOT
+from harness.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

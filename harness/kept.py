@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 from harness.errors import EnvironmentFailure
 from harness.index import clean_environment
 from harness.interface import SCHEMA
-from harness.matrix import ROOT
 from harness.measure import FORKS, THREADS, WORKER
+from harness.paths import ROOT
 from harness.records import machine_facts, mend, read_records
 
 if TYPE_CHECKING:

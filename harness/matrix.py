@@ -19,10 +19,10 @@ from packaging.version import InvalidVersion, Version
 
 from harness.errors import MatrixError, UsageError
 from harness.interface import CellState
+from harness.paths import ROOT
 from harness.source import is_source, problem
 from harness.spec import LAYER_PACKAGES, PACKAGES, Cell, Matrix, is_newest
 
-ROOT = Path(__file__).resolve().parents[1]
 MATRICES = ROOT / "matrices"
 
 _HEAD_KEYS = {"title", "python", "limit-seconds", "latency", "examples", "as-of", "cases", *PACKAGES}

@@ -19,7 +19,7 @@ from harness.environment import Environment, InstallFailed, build, cache_folder
 from harness.errors import EnvironmentFailure
 from harness.index import clean_environment
 from harness.interface import SCHEMA, CellState
-from harness.matrix import ROOT
+from harness.paths import ROOT
 from harness.records import append_records, machine_facts, mend
 from harness.spec import PACKAGES
 

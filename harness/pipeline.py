@@ -11,11 +11,12 @@ from harness.cache import keep_within_budget
 from harness.cost import MemoryWatch, free_memory_jobs
 from harness.locks import lock_book
 from harness.measure import Measurement, WorkItem
+from harness.paths import reports_folder
 from harness.plan import Selection, plan_run
 from harness.progress import Progress
 from harness.records import KNOWN, append_records, key_of, machine_facts, read_run
 from harness.resolve import Lock, Unresolved, resolve
-from harness.runs import Run, reports_folder, unfinished_runs
+from harness.runs import Run, unfinished_runs
 from harness.store import Store
 
 if TYPE_CHECKING:

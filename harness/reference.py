@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.latency import cached_over_uncached
-from harness.matrix import ROOT
+from harness.paths import ROOT, file_name
 from harness.records import Record, place, place_of, read_run
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ _PATH = re.compile(r"(?<![\w.:/<])(?:/[\w.+@~-]+){2,}/?")
 
 
 def reference_path(name: str) -> Path:
-    """Give the path of the reference records of a matrix."""
-    return REFERENCE / f"{name}.jsonl.gz"
+    """Return the path of the reference records of a matrix. Raises :class:`UsageError` for a name that is no slug."""
+    return REFERENCE / f"{file_name(name, 'matrix')}.jsonl.gz"
 
 
 def read_reference(name: str) -> list[Record]:
@@ -58,9 +58,9 @@ def write_reference(run: Run, name: str) -> Path:
 
     Equal records give equal bytes, whenever they are written (by one version of zlib).
     """
+    path = reference_path(name)
     records = sorted((trimmed(record) for record in read_run(run.folder)), key=place_of)
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    path = reference_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")
     # Neither the time nor the file's name goes into the header.

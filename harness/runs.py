@@ -6,29 +6,31 @@ import json
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from harness.errors import UsageError
-from harness.matrix import ROOT
+from harness.paths import file_name, reports_folder
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.plan import PlannedCell
-
-
-def reports_folder() -> Path:
-    """Give the folder for runs and reports: ``PROMPT_BENCH_REPORTS``, or ``reports/`` here."""
-    named = os.environ.get("PROMPT_BENCH_REPORTS")
-    return Path(named) if named else ROOT / "reports"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run by its id. The folder's ``plan.json`` lists all that was asked for."""
+    """A run by its id. The folder's ``plan.json`` lists all that was asked for.
+
+    Raises :class:`UsageError` for an id that is no plain name: it becomes part of a path.
+    """
 
     id: str
+
+    def __post_init__(self) -> None:
+        """Check the id, once, where it is made into a path."""
+        file_name(self.id, "run id")
 
     @property
     def folder(self) -> Path:
@@ -103,7 +105,7 @@ def add_cell(cells: dict[str, dict[str, Any]], facts: dict[str, Any]) -> None:
 def unfinished_runs() -> list[Run]:
     """List the runs that a process was at when it was killed, or is at now."""
     marks = (reports_folder() / "runs").glob("*/unfinished-*")
-    return [Run(id=name) for name in sorted({mark.parent.name for mark in marks})]
+    return [Run(id=name) for name in sorted({mark.parent.name for mark in marks}) if not name.startswith(".")]
 
 
 def find_run(name: str | None) -> Run:
@@ -113,7 +115,7 @@ def find_run(name: str | None) -> Run:
         run.plan()
         return run
     folder = reports_folder() / "runs"
-    plans = sorted(folder.glob("*/plan.json"), key=lambda path: path.stat().st_mtime)
+    plans = sorted(folder.glob("[!.]*/plan.json"), key=lambda path: path.stat().st_mtime)
     if not plans:
         message = "nothing was run yet; start with: python -m harness run documented"
         raise UsageError(message)

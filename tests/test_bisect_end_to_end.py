@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.environment import build_overlay
-from harness.matrix import ROOT
+from harness.paths import ROOT
 from tests.test_bisect_commits import Origin
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from harness.cache import Entry, budget_bytes, entries, keep_within_budget, remo
 from harness.cli import cli
 from harness.environment import is_complete, marker_of
 from harness.errors import UsageError
-from harness.matrix import ROOT
+from harness.paths import ROOT
 from harness.progress import Progress
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import pytest
 
 from harness.catalogue import load_cases
 from harness.index import clean_environment
-from harness.matrix import ROOT
+from harness.paths import ROOT
 
 if TYPE_CHECKING:
     from harness.environment import Environment

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.index import clean_environment
-from harness.matrix import ROOT
+from harness.paths import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,8 @@ from harness.environment import Environment, build
 from harness.index import clean_environment
 from harness.interface import Outcome
 from harness.locks import lock_book
-from harness.matrix import ROOT, load_matrix
+from harness.matrix import load_matrix
+from harness.paths import ROOT
 from harness.records import read_records
 
 CELL = "peft0.15.2-st4.1.0-tf4.51.3-torch2.13.0-py3.11@20250418"

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from harness import reference
 from harness.cli import cli
-from harness.matrix import ROOT, load_matrix
+from harness.matrix import load_matrix
+from harness.paths import ROOT
 from harness.reference import write_reference
 from harness.runs import Run
 from tests.planted import LLAMA, grid, record, write_run

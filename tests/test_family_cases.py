@@ -11,7 +11,8 @@ import pytest
 from harness.environment import build
 from harness.index import clean_environment
 from harness.locks import lock_book
-from harness.matrix import ROOT, load_matrix
+from harness.matrix import load_matrix
+from harness.paths import ROOT
 
 PROGRAM = """
 import importlib, json, sys, tempfile

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from harness.matrix import ROOT
+from harness.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

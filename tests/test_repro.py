@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from harness.catalogue import Case, load_cases, read_case
 from harness.errors import CaseError, UsageError
 from harness.interface import Outcome, variant_id
-from harness.matrix import ROOT, load_matrix
+from harness.matrix import load_matrix
+from harness.paths import ROOT
 from harness.plan import find_cell
 from harness.repro.bundle import Bundle, bundle
 from harness.repro.choose import choose_case, choose_variant, lock_of

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.catalogue import load_cases
-from harness.matrix import ROOT, load_matrix
+from harness.matrix import load_matrix
+from harness.paths import ROOT
 from harness.records import read_run
 from harness.repro.choose import choose_case, lock_of
 from harness.repro.demonstrate import Window, read_verdict, show

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.matrix import ROOT
+from harness.paths import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

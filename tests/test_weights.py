@@ -13,7 +13,8 @@ import pytest
 from harness.catalogue import load_cases
 from harness.errors import UsageError
 from harness.index import clean_environment
-from harness.matrix import ROOT, parse_matrix
+from harness.matrix import parse_matrix
+from harness.paths import ROOT
 from harness.plan import Selection, plan_run
 from harness.weights import read_weights
 

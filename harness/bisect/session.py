@@ -26,9 +26,10 @@ from harness.catalogue import load_cases, select_variants
 from harness.errors import UsageError
 from harness.interface import variant_id, with_defaults
 from harness.matrix import load_matrix
+from harness.paths import reports_folder
 from harness.plan import concrete_device
 from harness.records import incell_digest
-from harness.runs import Run, reports_folder
+from harness.runs import Run
 from harness.simple_index import Release, last_patches, list_releases
 from harness.spec import NEWEST, PACKAGES, Cell
 from harness.store import Store

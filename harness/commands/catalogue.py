@@ -7,7 +7,7 @@ import sys
 import click
 
 from harness.errors import ExitStatus
-from harness.matrix import ROOT
+from harness.paths import ROOT
 
 PAGE = ROOT / "docs" / "catalogue.md"
 

@@ -32,8 +32,9 @@ def watch(matrix: str, run_id: str | None, budget: float, look_only: bool) -> No
     between the cell as it was before the change and as it is now. Exit status 1 when something is confirmed.
     """
     from harness.history import suspects
+    from harness.paths import reports_folder
     from harness.records import read_run
-    from harness.runs import find_run, reports_folder
+    from harness.runs import find_run
     from harness.statistics import Difference
     from harness.store import Store
 

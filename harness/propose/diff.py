@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 from harness.errors import CaseError
-from harness.matrix import ROOT
+from harness.paths import ROOT
 from harness.propose.drafts import Inseparable
 from harness.propose.edit import propose
 

@@ -11,10 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from harness.interface import CellState, Outcome
 from harness.judge import Verdict
+from harness.paths import reports_folder
 from harness.report.grid import MARKS, PACKAGES_SHOWN, across, aside, attention_groups, cell_text, legend, worst_verdict
 from harness.report.latency import CHART, growth_sections, latency_rows, newest_rows, scale_of
 from harness.report.pivot import all_marks, mark_order, pivot_of
-from harness.runs import reports_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

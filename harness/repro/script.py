@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import EnvironmentFailure
 from harness.judge import expectation_for
-from harness.matrix import ROOT
+from harness.paths import ROOT
 from harness.repro.bundle import bundle
 from harness.repro.ending import LAST, UNPACK
 from harness.repro.scope import walk

@@ -17,7 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CaseError
-from harness.matrix import ROOT
+from harness.paths import ROOT
 from harness.repro.scope import Program, substitute
 
 if TYPE_CHECKING:
