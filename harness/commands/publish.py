@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from harness.errors import UsageError
+from harness.paths import file_name
 from harness.runs import find_run
 
 
@@ -20,7 +21,7 @@ def publish(run_id: str, name: str | None, partial: bool) -> None:  # noqa: FBT0
     from harness.reference import missing_from, read_reference, write_reference
 
     run = find_run(run_id)
-    matrix = name or run.plan()["matrix"]
+    matrix = file_name(name or run.plan()["matrix"], "matrix")
     missing = missing_from(run)
     if missing and not partial:
         message = (
