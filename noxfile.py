@@ -16,12 +16,12 @@ import nox
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))
 
-from harness.catalogue import load_cases  # noqa: E402 - the noxfile reads the matrix from here
+from harness.environments.index import pip_settings, translate  # noqa: E402
 from harness.errors import HarnessError  # noqa: E402
-from harness.index import pip_settings, translate  # noqa: E402
-from harness.matrix import load_matrix  # noqa: E402
+from harness.matrix.cases import load_cases  # noqa: E402 - the noxfile reads the matrix from here
+from harness.matrix.read import load_matrix  # noqa: E402
 from harness.paths import reports_folder  # noqa: E402
-from harness.pipeline import unmeasured_bases  # noqa: E402
+from harness.run.pipeline import unmeasured_bases  # noqa: E402
 
 nox.needs_version = ">=2026.8.10"
 nox.options.sessions = ["matrix"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from harness.interface import Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = (
@@ -57,12 +57,11 @@ def check(trial: Trial) -> None:
     import torch
     from peft.tuners.adaption_prompt.config import TRANSFORMERS_MODEL_CONFIG
 
-    from harness.cell.generation import expect_prompt_used, expect_same_generation
-    from harness.cell.methods import attach
-    from harness.cell.models import make_model
-    from harness.cell.oracles import greedy_by_forward, same_tokens
-    from harness.cell.outcomes import Unsupported
-    from harness.cell.tokens import encode
+    from harness.kit.methods import attach
+    from harness.kit.models import make_model
+    from harness.kit.oracles import expect_prompt_used, expect_same_generation, greedy_by_forward, same_tokens
+    from harness.kit.outcomes import Unsupported
+    from harness.kit.tokens import encode
 
     if trial.model not in TRANSFORMERS_MODEL_CONFIG:
         message = f"this peft has no adaption prompt for {trial.model}"

@@ -13,7 +13,7 @@ from harness.interface import Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1391",)
@@ -177,9 +177,9 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """The assistant is the base model without the adapter, so that it guesses wrong and right."""
-    from harness.cell.answers import NEW_TOKENS, hold, make_base
-    from harness.cell.oracles import greedy_by_generate
-    from harness.cell.tokens import VOCAB_SIZE
+    from harness.kit.answers import NEW_TOKENS, hold, make_base
+    from harness.kit.oracles import greedy_by_generate
+    from harness.kit.tokens import VOCAB_SIZE
 
     if trial.aspect == "assistant":
         options: dict[str, Any] = {"assistant_model": make_base(trial)}

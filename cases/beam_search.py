@@ -13,7 +13,7 @@ from harness.interface import Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2123",)
@@ -122,8 +122,8 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """All beams are compared, best first: a wrong prompt in one of them shows."""
-    from harness.cell.answers import NEW_TOKENS, hold
-    from harness.cell.oracles import beams_by_forward, greedy_by_generate
+    from harness.kit.answers import NEW_TOKENS, hold
+    from harness.kit.oracles import beams_by_forward, greedy_by_generate
 
     def by_generate(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         options = {"num_beams": BEAMS, "num_return_sequences": BEAMS, "use_cache": trial.aspect == "cached"}

@@ -14,7 +14,7 @@ from harness.interface import Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1391", "https://github.com/huggingface/peft/pull/2096")
@@ -121,10 +121,10 @@ def check(trial: Trial) -> None:
     """The forward loop over the whole conversation is what each turn has to say."""
     import torch
 
-    from harness.cell.answers import NEW_TOKENS, greedy, hold
-    from harness.cell.oracles import greedy_by_generate
-    from harness.cell.outcomes import Unsupported
-    from harness.cell.tokens import encode
+    from harness.kit.answers import NEW_TOKENS, greedy, hold
+    from harness.kit.oracles import greedy_by_generate
+    from harness.kit.outcomes import Unsupported
+    from harness.kit.tokens import encode
 
     try:
         from transformers import DynamicCache

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.interface import Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/2220", "https://github.com/huggingface/peft/pull/2646")
@@ -80,7 +80,7 @@ def check(trial: Trial) -> None:
     import peft
     import torch
 
-    from harness.cell.answers import far, logits, near, question, wrap
+    from harness.kit.answers import far, logits, near, question, wrap
 
     ids, mask = question(trial)
     model = wrap(trial, _base(trial, head=1), task="SEQ_CLS")
@@ -101,8 +101,8 @@ def check(trial: Trial) -> None:
 
 def _base(trial: Trial, *, head: int) -> Any:
     """Make a classifier whose head depends on ``head``."""
-    from harness.cell.answers import make_base
-    from harness.cell.models import fill
+    from harness.kit.answers import make_base
+    from harness.kit.models import fill
 
     model = make_base(trial, model_class=HEADS[trial.model], num_labels=3)
     fill(model, seed=head, std=0.3, only=lambda name: name.startswith(("score", "classifier")))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.interface import Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/blob/main/docs/source/developer_guides/torch_compile.md",)
@@ -42,7 +42,7 @@ def check(trial: Trial) -> None:
     """Compare logits at two lengths: the second meets guards of the first."""
     import torch
 
-    from harness.cell.answers import far, logits, make_base, near, question, wrap
+    from harness.kit.answers import far, logits, make_base, near, question, wrap
 
     ids, mask = question(trial)
     torch._dynamo.reset()  # noqa: SLF001 - there is no public way back to a fresh compiler

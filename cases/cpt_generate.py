@@ -14,7 +14,7 @@ from harness.interface import Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = (
@@ -66,11 +66,10 @@ def check(trial: Trial) -> None:
     """Compare with the base model, which gets the words as tokens (prompt used, cache and reload oracles)."""
     import torch
 
-    from harness.cell.generation import expect_prompt_used, expect_same_generation
-    from harness.cell.methods import INIT_TEXT
-    from harness.cell.models import make_model
-    from harness.cell.oracles import greedy_by_forward
-    from harness.cell.tokens import encode
+    from harness.kit.methods import INIT_TEXT
+    from harness.kit.models import make_model
+    from harness.kit.oracles import expect_prompt_used, expect_same_generation, greedy_by_forward
+    from harness.kit.tokens import encode
 
     device = trial.torch_device()
     base = make_model(trial.model, device=device, trained=False)
@@ -99,8 +98,8 @@ def check(trial: Trial) -> None:
 
 def _attach(trial: Trial, base: Any, words: torch.Tensor, **options: Any) -> Any:
     """Wrap ``base`` with a prompt of words, as PEFT initialises it."""
-    from harness.cell.methods import attach
-    from harness.cell.tokens import make_tokenizer
+    from harness.kit.methods import attach
+    from harness.kit.tokens import make_tokenizer
 
     if trial.method == "cpt":
         return attach(base, "cpt", strong=False, cpt_token_ids=words[0].tolist(), **options)
@@ -113,7 +112,7 @@ def _reloaded(trial: Trial, model: Any, device: torch.device) -> Any:
     """Save the adapter and load it on a fresh base."""
     import peft
 
-    from harness.cell.models import make_model
+    from harness.kit.models import make_model
 
     folder = trial.scratch / "adapter"
     model.save_pretrained(folder)
@@ -126,7 +125,7 @@ def _teach(trial: Trial, base: Any, ids: torch.Tensor, words: torch.Tensor) -> N
     import peft
     import torch
 
-    from harness.cell.methods import make_config
+    from harness.kit.methods import make_config
 
     name = "default" if trial.aspect == "taught" else "digits"
     model = peft.get_peft_model(base, make_config("cpt", cpt_token_ids=words[0].tolist()), adapter_name=name)

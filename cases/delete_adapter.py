@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.interface import Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/3638", "https://github.com/huggingface/peft/pull/3639")
@@ -81,8 +81,8 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Compare with each adapter alone on a fresh base."""
-    from harness.cell.adapters import add, alone
-    from harness.cell.answers import far, logits, near, question
+    from harness.kit.adapters import add, alone
+    from harness.kit.answers import far, logits, near, question
 
     ids, mask = question(trial)
 

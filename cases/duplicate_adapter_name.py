@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness.interface import Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/3559",)
@@ -76,8 +76,8 @@ def check(trial: Trial) -> None:
     """Add the same name again, then ask the model what it said before."""
     import torch
 
-    from harness.cell.adapters import alone, config_of
-    from harness.cell.answers import logits, near, question
+    from harness.kit.adapters import alone, config_of
+    from harness.kit.answers import logits, near, question
 
     ids, mask = question(trial)
     model = alone(trial, "default", VIRTUAL_TOKENS)

@@ -13,7 +13,7 @@ from harness.interface import Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2452", "https://github.com/huggingface/peft/pull/2458")
@@ -106,7 +106,7 @@ def check(trial: Trial) -> None:
     """Hide the first tokens either way and compare the logits of the others; without the mask they are other ones."""
     import torch
 
-    from harness.cell.answers import base_alone_can, far, logits, make_base, near, question, wrap
+    from harness.kit.answers import base_alone_can, far, logits, make_base, near, question, wrap
 
     ids, ones = question(trial)
     length, shown = ids.shape[1], ids.shape[1] - HIDDEN

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.interface import Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2131",)
@@ -35,10 +35,10 @@ def check(trial: Trial, benchmark: Any) -> None:
     """Count and time each length; with the cache each step must be fed one token, whatever the length."""
     import torch
 
-    from harness.cell.growth import grow
-    from harness.cell.methods import attach
-    from harness.cell.models import make_model
-    from harness.cell.tokens import encode
+    from harness.kit.methods import attach
+    from harness.kit.models import make_model
+    from harness.kit.timing import grow
+    from harness.kit.tokens import encode
 
     device = trial.torch_device()
     ids = encode(QUESTION, device=device)

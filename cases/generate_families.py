@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from harness.interface import Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = (
@@ -196,12 +196,10 @@ def check(trial: Trial) -> None:
     """Compare generated with forward-loop tokens, and those with the base model's (the cache oracle)."""
     import torch
 
-    from harness.cell.families import LORA_TARGETS
-    from harness.cell.generation import expect_prompt_used, expect_same_generation
-    from harness.cell.methods import LORA, attach
-    from harness.cell.models import make_model
-    from harness.cell.oracles import greedy_by_forward
-    from harness.cell.weights import encode_for
+    from harness.kit.families import LORA_TARGETS
+    from harness.kit.methods import LORA, attach
+    from harness.kit.models import encode_for, make_model
+    from harness.kit.oracles import expect_prompt_used, expect_same_generation, greedy_by_forward
 
     device = trial.torch_device()
     base = make_model(trial.model, device=device, trained=False)

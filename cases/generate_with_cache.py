@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.interface import Claim, Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = "000"
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2131", "https://github.com/huggingface/peft/issues/2123")
@@ -459,13 +459,12 @@ def check(trial: Trial, benchmark: Any) -> None:
     """Compare cached, uncached and forward-loop tokens, and with the base model's."""
     import torch
 
-    from harness.cell.counters import ForwardCounter
-    from harness.cell.latency import generating_arms, interleave
-    from harness.cell.methods import attach
-    from harness.cell.models import make_model
-    from harness.cell.operators import count_operators
-    from harness.cell.oracles import first_difference, greedy_by_forward, greedy_by_generate, same_tokens
-    from harness.cell.tokens import encode
+    from harness.kit.counters import ForwardCounter, count_operators
+    from harness.kit.methods import attach
+    from harness.kit.models import make_model
+    from harness.kit.oracles import first_difference, greedy_by_forward, greedy_by_generate, same_tokens
+    from harness.kit.timing import generating_arms, interleave
+    from harness.kit.tokens import encode
 
     device = trial.torch_device()
     base = make_model(trial.model, device=device, trained=False)

@@ -13,7 +13,7 @@ from harness.interface import Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/520",)
@@ -86,10 +86,10 @@ def check(trial: Trial) -> None:
     import peft
     import torch
 
-    from harness.cell.answers import NEW_TOKENS, VIRTUAL_TOKENS, adapter_options, logits, question
-    from harness.cell.methods import LORA, make_config, strengthen
-    from harness.cell.models import make_model
-    from harness.cell.oracles import greedy_by_generate
+    from harness.kit.answers import NEW_TOKENS, VIRTUAL_TOKENS, adapter_options, logits, question
+    from harness.kit.methods import LORA, make_config, strengthen
+    from harness.kit.models import make_model
+    from harness.kit.oracles import greedy_by_generate
 
     ids, mask = question(trial)
     options = adapter_options(trial.method) | ({} if trial.method == LORA else {"virtual_tokens": VIRTUAL_TOKENS})

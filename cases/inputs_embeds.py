@@ -13,7 +13,7 @@ from harness.interface import Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/3558",)
@@ -57,8 +57,8 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Ask with ids and with the embedding of the same ids, taken from the base model."""
-    from harness.cell.answers import base_alone_can, compare, far, greedy, make_base, near, question, wrap
-    from harness.cell.answers import logits as logits_of
+    from harness.kit.answers import base_alone_can, compare, far, greedy, make_base, near, question, wrap
+    from harness.kit.answers import logits as logits_of
 
     ids, mask = question(trial)
     base = make_base(trial)
@@ -88,7 +88,7 @@ def _generated(model: Any, embedded: torch.Tensor, mask: torch.Tensor) -> torch.
     """Give the new tokens: ``generate`` returns nothing else when it is given no ids."""
     import torch
 
-    from harness.cell.answers import NEW_TOKENS
+    from harness.kit.answers import NEW_TOKENS
 
     options = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "pad_token_id": 0}
     with torch.no_grad():

@@ -17,7 +17,7 @@ from harness.interface import Claim, Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = "004"
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2256", "https://github.com/huggingface/transformers/pull/35087")
@@ -348,7 +348,7 @@ def _early_stopping(trial: Trial, trainer: Any) -> None:
 
 def _message(trial: Trial, trainer: Any) -> None:
     """Check that a checkpoint which does not fit is answered with what to do about it."""
-    from harness.cell.outcomes import Unsupported
+    from harness.kit.outcomes import Unsupported
 
     try:
         trainer.train()
@@ -420,7 +420,7 @@ def _watch(trial: Trial, *, begins_with: torch.Tensor | None = None) -> Any:
 
 
 def _base(trial: Trial) -> Any:
-    from harness.cell.models import make_model
+    from harness.kit.models import make_model
 
     options: dict[str, Any] = {"model_class": HEADS[trial.model], "num_labels": 2}
     if trial.model == "bert":
@@ -430,7 +430,7 @@ def _base(trial: Trial) -> Any:
 
 
 def _model(trial: Trial) -> Any:
-    from harness.cell.methods import untaught
+    from harness.kit.methods import untaught
 
     return untaught(_base(trial), trial.method, virtual_tokens=VIRTUAL_TOKENS, task="SEQ_CLS")
 
@@ -445,7 +445,7 @@ def _rows(trial: Trial) -> dict[str, torch.Tensor]:
     """Give eight sums, all of one length: padding is another case's matter."""
     import torch
 
-    from harness.cell.tokens import encode
+    from harness.kit.tokens import encode
 
     ids = torch.cat([encode(f"{n}+{n + 1}=", device=trial.torch_device()) for n in range(8)])
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}

@@ -14,7 +14,7 @@ from harness.interface import Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1391",)
@@ -71,8 +71,8 @@ def check(trial: Trial) -> None:
     """The oracle is the forward loop over the same text."""
     import torch
 
-    from harness.cell.answers import NEW_TOKENS, VIRTUAL_TOKENS, hold, question
-    from harness.cell.oracles import greedy_by_generate
+    from harness.kit.answers import NEW_TOKENS, VIRTUAL_TOKENS, hold, question
+    from harness.kit.oracles import greedy_by_generate
 
     def by_generate(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         if trial.aspect == "all_positions":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.interface import Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/869",)
@@ -47,7 +47,7 @@ def check(trial: Trial) -> None:
     """Compute the loss from the logits of a forward without labels; only an adapter's weights get a gradient."""
     import torch
 
-    from harness.cell.answers import far, logits, make_base, question, wrap
+    from harness.kit.answers import far, logits, make_base, question, wrap
 
     ids, mask = question(trial)
     labels = torch.cat([torch.full_like(ids[:, :-ANSWER], -100), ids[:, -ANSWER:]], dim=1)

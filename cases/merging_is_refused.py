@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from harness.interface import Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/3638",)
@@ -68,8 +68,8 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Call by name; LoRA's answer has to stay with a merge, and to be the base's after ``unload``."""
-    from harness.cell.answers import logits, make_base, near, question, wrap
-    from harness.cell.methods import LORA
+    from harness.kit.answers import logits, make_base, near, question, wrap
+    from harness.kit.methods import LORA
 
     ids, mask = question(trial)
     base = make_base(trial)

@@ -13,7 +13,7 @@ from harness.interface import Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = (
@@ -42,11 +42,10 @@ def check(trial: Trial) -> None:
     """Hold the logits of each task against a computation by hand, and ``generate`` against the forward loop."""
     import torch
 
-    from harness.cell.generation import expect_prompt_used, expect_same_generation
-    from harness.cell.methods import TASKS, attach
-    from harness.cell.models import make_model
-    from harness.cell.oracles import greedy_by_forward
-    from harness.cell.tokens import encode
+    from harness.kit.methods import TASKS, attach
+    from harness.kit.models import make_model
+    from harness.kit.oracles import expect_prompt_used, expect_same_generation, greedy_by_forward
+    from harness.kit.tokens import encode
 
     device = trial.torch_device()
     base = make_model(trial.model, device=device, trained=False)
@@ -96,7 +95,7 @@ def _reloaded(trial: Trial, model: Any, ids: torch.Tensor, mask: torch.Tensor, t
     import peft
     import torch
 
-    from harness.cell.models import make_model
+    from harness.kit.models import make_model
 
     model.save_pretrained(trial.scratch)
     fresh = make_model(trial.model, device=ids.device, trained=False)

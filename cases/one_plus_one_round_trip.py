@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = "001"
 UPSTREAM = (
@@ -326,8 +326,8 @@ EXPECTATIONS: tuple[Expectation, ...] = (
 
 def check(trial: Trial, benchmark: Any) -> None:
     """Check one aspect; what is timed is the taught model's ``generate``, with the cache and without."""
-    from harness.cell.latency import generating_arms, interleave
-    from harness.cell.operators import count_operators
+    from harness.kit.counters import count_operators
+    from harness.kit.timing import generating_arms, interleave
 
     device = trial.torch_device()
     base = _base(trial, device)
@@ -354,7 +354,7 @@ def check(trial: Trial, benchmark: Any) -> None:
 
 def _first_step_cache(trial: Trial, base: Any) -> None:
     """Check what is in the cache at each forward inside ``generate``; an untrained prompt will do."""
-    from harness.cell.methods import attach
+    from harness.kit.methods import attach
 
     model = attach(base, trial.method, virtual_tokens=VIRTUAL_TOKENS)
     try:
@@ -372,7 +372,7 @@ def _first_step_cache(trial: Trial, base: Any) -> None:
 
 
 def _base(trial: Trial, device: torch.device) -> Any:
-    from harness.cell.models import make_model
+    from harness.kit.models import make_model
 
     return make_model(trial.model, device=device)
 
@@ -382,7 +382,7 @@ def _spread(base: Any) -> Any:
     import accelerate
     import torch
 
-    from harness.cell.outcomes import NoDevice
+    from harness.kit.outcomes import NoDevice
 
     if torch.cuda.device_count() < 2:
         message = f"needs two CUDA devices, torch sees {torch.cuda.device_count()}"
@@ -402,8 +402,8 @@ def _spread(base: Any) -> Any:
 
 def _taught(trial: Trial, base: Any) -> Any:
     """Train an adapter on the one sample, which has to be news to the base."""
-    from harness.cell.methods import LORA, teach
-    from harness.cell.tokens import decode
+    from harness.kit.methods import LORA, teach
+    from harness.kit.tokens import decode
 
     said = decode(_by_forward(trial, base)[0])
     trial.expect(said == "2", f"the base says {said!r} before training")
@@ -433,8 +433,8 @@ def _reloaded(trial: Trial, trained: Any, base: Any) -> Any:
 
 def _inputs(trial: Trial, model: Any, text: str) -> dict[str, torch.Tensor]:
     """Give the ids of a text, and the image that a vision-text family wants beside it."""
-    from harness.cell.models import image_inputs
-    from harness.cell.tokens import encode
+    from harness.kit.models import image_inputs
+    from harness.kit.tokens import encode
 
     ids = encode(text, device=next(model.parameters()).device)
     return {"input_ids": ids, **image_inputs(trial.model, ids)}
@@ -446,8 +446,8 @@ def _by_forward(trial: Trial, model: Any) -> torch.Tensor:
     One row without padding needs none, and Idefics before transformers 4.47 cannot take a mask
     together with a cache.
     """
-    from harness.cell.models import image_inputs
-    from harness.cell.oracles import greedy_by_forward
+    from harness.kit.models import image_inputs
+    from harness.kit.oracles import greedy_by_forward
 
     def forward(*, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:  # noqa: ARG001
         return model(input_ids=input_ids, **image_inputs(trial.model, input_ids))
@@ -460,7 +460,7 @@ def _by_generate(trial: Trial, model: Any, *, use_cache: bool = True) -> torch.T
     """Answer the question with ``generate`` as users call it, with the mask of a tokenizer."""
     import torch
 
-    from harness.cell.oracles import greedy_by_generate
+    from harness.kit.oracles import greedy_by_generate
 
     inputs = _inputs(trial, model, QUESTION)
     mask = torch.ones_like(inputs["input_ids"])
@@ -470,7 +470,7 @@ def _by_generate(trial: Trial, model: Any, *, use_cache: bool = True) -> torch.T
 @contextmanager
 def _counted(trial: Trial, model: Any, *, use_cache: bool) -> Iterator[None]:
     """Keep what the base model was fed, also when it fails."""
-    from harness.cell.counters import ForwardCounter
+    from harness.kit.counters import ForwardCounter
 
     with ForwardCounter(model.get_base_model(), use_cache=use_cache) as counter:
         try:
@@ -480,7 +480,7 @@ def _counted(trial: Trial, model: Any, *, use_cache: bool) -> Iterator[None]:
 
 
 def _compare(trial: Trial, who: str, tokens: torch.Tensor) -> None:
-    from harness.cell.tokens import EOS, decode
+    from harness.kit.tokens import EOS, decode
 
     said = decode(tokens[0])
     trial.evidence[who] = said

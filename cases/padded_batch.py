@@ -14,7 +14,7 @@ from harness.interface import Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = (
@@ -161,9 +161,9 @@ def check(trial: Trial) -> None:
     """Answer each text alone and in the batch; the base alone must manage it first."""
     import torch
 
-    from harness.cell.answers import base_alone_can, make_base, wrap
-    from harness.cell.oracles import same_tokens
-    from harness.cell.tokens import encode
+    from harness.kit.answers import base_alone_can, make_base, wrap
+    from harness.kit.oracles import same_tokens
+    from harness.kit.tokens import encode
 
     rows = [encode(text, device=trial.torch_device()) for text in TEXTS]
     base = make_base(trial)
@@ -182,7 +182,7 @@ def _alone(trial: Trial, model: Any, row: torch.Tensor) -> torch.Tensor:
     """Answer one row of ids without padding, by plain forward calls."""
     import torch
 
-    from harness.cell.oracles import greedy_by_forward
+    from harness.kit.oracles import greedy_by_forward
 
     if trial.aspect != "left_generate":
         return _answers(trial, model, [row])
@@ -193,8 +193,8 @@ def _answers(trial: Trial, model: Any, rows: list[torch.Tensor]) -> torch.Tensor
     """Give the most likely token after each token of the texts' ends, or what ``generate`` says, ``(rows, tokens)``."""
     import torch
 
-    from harness.cell.answers import logits
-    from harness.cell.oracles import greedy_by_generate
+    from harness.kit.answers import logits
+    from harness.kit.oracles import greedy_by_generate
 
     length = max(row.shape[1] for row in rows)
     left = trial.aspect != "right"

@@ -15,7 +15,7 @@ from harness.interface import Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = (
@@ -119,9 +119,9 @@ def check(trial: Trial) -> None:
     """Draw batches and prompts, and hold the aspect's oracle on each."""
     from hypothesis import strategies as st
 
-    from harness.cell.methods import make_config
-    from harness.cell.models import make_config as make_model_config
-    from harness.cell.properties import hold
+    from harness.kit.methods import make_config
+    from harness.kit.models import make_config as make_model_config
+    from harness.kit.properties import hold
 
     # What a release does not have is no failing example.
     make_model_config(trial.model)
@@ -145,7 +145,7 @@ def _generate(trial: Trial, lengths: list[int], virtual_tokens: int) -> None:
     """Compare tokens of ``generate`` on left-padded rows with those of a loop over ``forward`` on each row."""
     import torch
 
-    from harness.cell.oracles import greedy_by_forward, greedy_by_generate
+    from harness.kit.oracles import greedy_by_forward, greedy_by_generate
 
     model = _model(trial, virtual_tokens)
     rows = _rows(lengths, device=trial.torch_device())
@@ -180,9 +180,9 @@ def _right(trial: Trial, lengths: list[int], virtual_tokens: int) -> None:
 
 
 def _model(trial: Trial, virtual_tokens: int) -> Any:
-    from harness.cell.families import LORA_TARGETS
-    from harness.cell.methods import LORA, attach
-    from harness.cell.models import make_model
+    from harness.kit.families import LORA_TARGETS
+    from harness.kit.methods import LORA, attach
+    from harness.kit.models import make_model
 
     base = make_model(trial.model, device=trial.torch_device(), trained=False)
     # Where PEFT has a default of its own, it will do.
@@ -193,7 +193,7 @@ def _model(trial: Trial, virtual_tokens: int) -> Any:
 
 def _rows(lengths: list[int], *, device: torch.device) -> list[torch.Tensor]:
     """Give one row of ids for each length, ``(1, length)``, no two of them alike."""
-    from harness.cell.tokens import encode
+    from harness.kit.tokens import encode
 
     ids = encode(QUESTION, device=device)
     return [ids[:, start : start + length] for start, length in enumerate(lengths, start=1)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.interface import Claim, Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = "003"
 UPSTREAM = (
@@ -173,7 +173,7 @@ def check(trial: Trial) -> None:
     """Go the guide's way as far as the variant's aspect needs, and hold each step to an oracle."""
     import torch
 
-    from harness.cell.models import make_model
+    from harness.kit.models import make_model
 
     device = trial.torch_device()
     base = make_model(trial.model, device=device)
@@ -194,9 +194,9 @@ def _check_train(trial: Trial, base: Any) -> None:
     import torch
     from peft import PeftModel, get_peft_model
 
-    from harness.cell.methods import make_config
-    from harness.cell.models import make_model
-    from harness.cell.tokens import encode
+    from harness.kit.methods import make_config
+    from harness.kit.models import make_model
+    from harness.kit.tokens import encode
 
     model = get_peft_model(base, make_config("prompt_tuning", virtual_tokens=VIRTUAL_TOKENS))
     rows = _rows(PROMPTS)
@@ -225,10 +225,10 @@ def _check_generate(trial: Trial, base: Any) -> None:
     import torch
     from peft import PeftModel, get_peft_model
 
-    from harness.cell.counters import ForwardCounter
-    from harness.cell.methods import make_config
-    from harness.cell.oracles import same_tokens
-    from harness.cell.tokens import encode
+    from harness.kit.counters import ForwardCounter
+    from harness.kit.methods import make_config
+    from harness.kit.oracles import same_tokens
+    from harness.kit.tokens import encode
 
     asked = [encode(question, device=base.device) for question in QUESTIONS]
     ignorant = [_penalised(base, ids)[0] for ids in asked]
@@ -264,9 +264,9 @@ def _check_two_adapters(trial: Trial, base: Any) -> None:
     """Two adapters in one model answer, each when it is set, as each does when loaded alone."""
     from peft import PeftModel, get_peft_model
 
-    from harness.cell.methods import make_config
-    from harness.cell.models import make_model
-    from harness.cell.tokens import encode
+    from harness.kit.methods import make_config
+    from harness.kit.models import make_model
+    from harness.kit.tokens import encode
 
     ids = encode(QUESTION, device=base.device)
     folders = {"default": trial.scratch / "prompts", "quotes": trial.scratch / "quotes"}
@@ -298,8 +298,8 @@ def _check_text_init(trial: Trial, base: Any) -> None:
     import torch
     from peft import PromptTuningInit, get_peft_model
 
-    from harness.cell.methods import make_config
-    from harness.cell.tokens import encode, make_tokenizer
+    from harness.kit.methods import make_config
+    from harness.kit.tokens import encode, make_tokenizer
 
     make_tokenizer().save_pretrained(trial.scratch / "tokenizer")
     words = encode(INIT_TEXT, device=base.device)[0, 1:]
@@ -318,7 +318,7 @@ def _check_text_init(trial: Trial, base: Any) -> None:
 
 def _rows(text: str) -> list[dict[str, Any]]:
     """Tokenise each sentence of ``text`` as the guide does: ids and mask, no labels."""
-    from harness.cell.tokens import encode
+    from harness.kit.tokens import encode
 
     sentences = [f"{sentence.strip()}.</s>" for sentence in text.split(".") if sentence.strip()]
     ids = [encode(sentence)[0].tolist() for sentence in sentences]
@@ -331,7 +331,7 @@ def _train(trial: Trial, model: Any, rows: list[dict[str, Any]]) -> None:
 
     from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
-    from harness.cell.tokens import make_tokenizer
+    from harness.kit.tokens import make_tokenizer
 
     known = inspect.signature(TrainingArguments).parameters
     on_cpu = trial.variant["device"] == "cpu"

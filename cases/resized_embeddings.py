@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.interface import Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1383", "https://github.com/huggingface/peft/pull/1367")
@@ -62,7 +62,7 @@ def check(trial: Trial) -> None:
     """Ask with a text that has new tokens in it; another base's new tokens must not answer in their place."""
     import peft
 
-    from harness.cell.answers import far, logits, make_base, near, question, wrap
+    from harness.kit.answers import far, logits, make_base, near, question, wrap
 
     make_base(trial).save_pretrained(trial.scratch / "base")
     first = _resized(trial, seed=1)
@@ -85,7 +85,7 @@ def _resized(trial: Trial, *, seed: int) -> Any:
     import torch
     import transformers
 
-    from harness.cell.models import hashed_uniform
+    from harness.kit.models import hashed_uniform
 
     model = transformers.AutoModelForCausalLM.from_pretrained(trial.scratch / "base").to(trial.torch_device())
     model.resize_token_embeddings(model.config.vocab_size + NEW)

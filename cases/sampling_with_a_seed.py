@@ -13,7 +13,7 @@ from harness.interface import Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2123",)
@@ -105,8 +105,8 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """The oracle draws from the softmax of plain forward calls, from the same seed."""
-    from harness.cell.answers import NEW_TOKENS, hold
-    from harness.cell.oracles import samples_by_forward
+    from harness.kit.answers import NEW_TOKENS, hold
+    from harness.kit.oracles import samples_by_forward
 
     def by_generate(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         import torch

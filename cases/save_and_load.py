@@ -13,7 +13,7 @@ from harness.interface import Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2043", "https://github.com/huggingface/peft/pull/2047")
@@ -43,7 +43,7 @@ def check(trial: Trial) -> None:
     """Compare states at the text's positions; the base's own must be far away."""
     import peft
 
-    from harness.cell.answers import far, make_base, near, wrap
+    from harness.kit.answers import far, make_base, near, wrap
 
     base = make_base(trial)
     bare = _states(trial, base)
@@ -64,7 +64,7 @@ def _states(trial: Trial, model: Any) -> torch.Tensor:
     """Give logits, or the encoder's hidden states, at the text's positions."""
     import torch
 
-    from harness.cell.answers import logits, question
+    from harness.kit.answers import logits, question
 
     ids, mask = question(trial)
     if trial.model != "bert":

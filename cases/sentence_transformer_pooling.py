@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.interface import Claim, Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = "002"
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2154",)
@@ -209,9 +209,9 @@ def check(trial: Trial) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from harness.cell.methods import attach
-    from harness.cell.models import make_model
-    from harness.cell.tokens import make_tokenizer
+    from harness.kit.methods import attach
+    from harness.kit.models import make_model
+    from harness.kit.tokens import make_tokenizer
 
     device = trial.torch_device()
     base = make_model("bert", device=device, trained=False)
@@ -266,7 +266,7 @@ def _attached(trial: Trial, reference: Any, model: Any) -> Any:
     import sentence_transformers
     import torch
 
-    from harness.cell.outcomes import Unsupported
+    from harness.kit.outcomes import Unsupported
 
     version = sentence_transformers.__version__
     adapter = trial.scratch / "adapter"

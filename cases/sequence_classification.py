@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness.interface import Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = (
@@ -64,8 +64,8 @@ def check(trial: Trial) -> None:
     """Hold logits against the base model's, against a row alone and after loading; the loss by hand."""
     import torch
 
-    from harness.cell.classification import LABELS, attach_to_classifier, make_classifier, near, padded, reloaded
-    from harness.cell.tokens import encode
+    from harness.kit.classification import LABELS, attach_to_classifier, make_classifier, near, padded, reloaded
+    from harness.kit.tokens import encode
 
     device = trial.torch_device()
     base = make_classifier(trial.model, TASK, device=device)

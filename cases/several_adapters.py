@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.interface import Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1501", "https://github.com/huggingface/peft/pull/3572")
@@ -86,8 +86,8 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """An adapter's numbers depend on its name alone: what it says alone is known before it is added."""
-    from harness.cell.adapters import add, alone
-    from harness.cell.answers import far, greedy, logits, make_base, near, question
+    from harness.kit.adapters import add, alone
+    from harness.kit.answers import far, greedy, logits, make_base, near, question
 
     ids, mask = question(trial)
 
@@ -126,8 +126,8 @@ def check(trial: Trial) -> None:
 
 def _disable_generate(trial: Trial, model: Any, bare_tokens: Any) -> None:
     """``generate`` says what the base says inside, and what the forward loop says afterwards."""
-    from harness.cell.answers import NEW_TOKENS, compare, greedy, question
-    from harness.cell.oracles import greedy_by_generate, same_tokens
+    from harness.kit.answers import NEW_TOKENS, compare, greedy, question
+    from harness.kit.oracles import greedy_by_generate, same_tokens
 
     ids, mask = question(trial)
     with model.disable_adapter():

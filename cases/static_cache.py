@@ -13,7 +13,7 @@ from harness.interface import Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/2735",)
@@ -123,8 +123,8 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Where transformers compiles a static cache's decoding by itself it is asked not to."""
-    from harness.cell.answers import NEW_TOKENS, hold
-    from harness.cell.oracles import greedy_by_generate
+    from harness.kit.answers import NEW_TOKENS, hold
+    from harness.kit.oracles import greedy_by_generate
 
     def by_generate(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS, cache_implementation="static")

@@ -13,7 +13,7 @@ from harness.interface import Expectation, Variants
 if TYPE_CHECKING:
     import torch
 
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1393",)
@@ -116,8 +116,8 @@ def check(trial: Trial) -> None:
     """The oracle is a forward loop with a mask of ones."""
     import torch
 
-    from harness.cell.answers import NEW_TOKENS, greedy, hold
-    from harness.cell.oracles import greedy_by_forward
+    from harness.kit.answers import NEW_TOKENS, greedy, hold
+    from harness.kit.oracles import greedy_by_forward
 
     def without(model: Any, ids: torch.Tensor, _mask: torch.Tensor) -> torch.Tensor:
         def forward(*, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:  # noqa: ARG001

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from harness.interface import Expectation, Variants
 
 if TYPE_CHECKING:
-    from harness.cell.trial import Trial
+    from harness.kit.trial import Trial
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/2038",)
@@ -50,7 +50,7 @@ def check(trial: Trial) -> None:
     """Load the committed file with the call that users make, and compare logits."""
     import peft
 
-    from harness.cell.answers import far, logits, make_base, near, question
+    from harness.kit.answers import far, logits, make_base, near, question
 
     ids, mask = question(trial)
     base = make_base(trial)
@@ -66,9 +66,9 @@ def check(trial: Trial) -> None:
 
 def adapter(method: str) -> Any:
     """Make the adapter: its numbers depend on the names of its parameters, which no release has changed."""
-    from harness.cell.answers import adapter_options
-    from harness.cell.methods import LORA, attach
-    from harness.cell.models import make_model
+    from harness.kit.answers import adapter_options
+    from harness.kit.methods import LORA, attach
+    from harness.kit.models import make_model
 
     options = adapter_options(method) | ({} if method == LORA else {"virtual_tokens": VIRTUAL_TOKENS})
     return attach(make_model("gpt2", trained=False), method, **options)

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.bisect.probe import Subject
-from harness.catalogue import CASES, read_case
-from harness.environment import _install_into, build
-from harness.kept import KeptWorker
-from harness.locks import lock_book
-from harness.matrix import load_matrix
+from harness.environments.build import _install_into, build
+from harness.environments.locks import lock_book
+from harness.matrix.cases import CASES, read_case
+from harness.matrix.read import load_matrix
+from harness.run.workers import KeptWorker
 
 
 def main(path: str, matrix: str, cell_id: str) -> None:

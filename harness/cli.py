@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.catalogue import load_cases
 from harness.commands.advise import advise
 from harness.commands.baseline import baseline
 from harness.commands.bisect import bisect
@@ -26,13 +25,14 @@ from harness.commands.steady import steady
 from harness.commands.summaries import SUMMARIES
 from harness.commands.watch import watch
 from harness.commands.windows import check, propose
+from harness.environments.locks import lock_book
 from harness.errors import ExitStatus, HarnessError
-from harness.locks import lock_book
-from harness.matrix import MATRICES, load_matrix
-from harness.pipeline import run_matrix
-from harness.plan import Selection, concrete_device, plan_run
-from harness.runs import Run, find_run, new_run
-from harness.weights import DTYPES, read_weights
+from harness.matrix.cases import load_cases
+from harness.matrix.plan import Selection, concrete_device, plan_run
+from harness.matrix.read import MATRICES, load_matrix
+from harness.matrix.weights import DTYPES, read_weights
+from harness.run.pipeline import run_matrix
+from harness.run.runs import Run, find_run, new_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,7 +182,7 @@ def report(run_id: str | None) -> None:
 @click.option("--matrix", help="Hold the joined run against all of this matrix: what no shard measured is unknown.")
 def merge(run_ids: tuple[str, ...], run_id: str, matrix: str | None) -> None:
     """Join runs that measured parts of one matrix into one run."""
-    from harness.merge import merge_runs
+    from harness.run.merge import merge_runs
 
     this = merge_runs([find_run(one) for one in run_ids], Run(id=run_id))
     if matrix is not None:
@@ -230,8 +230,8 @@ def _proposal(this: Run) -> str:
     """Give the diff that would make a run's records expected; none when no windows can say it."""
     from harness.commands.origin import origin_of
     from harness.errors import CaseError
-    from harness.propose.diff import proposed_diff
-    from harness.reference import published
+    from harness.explain.propose import proposed_diff
+    from harness.judge.reference import published
 
     try:
         return proposed_diff(load_cases(), origin_of(published(), [this.id]).records)
@@ -241,8 +241,8 @@ def _proposal(this: Run) -> str:
 
 
 def _print(this: Run) -> Any:
+    from harness.judge.summary import summarise
     from harness.report.terminal import console, print_summary
-    from harness.summary import summarise
 
     summary = summarise(this, load_cases())
     print_summary(summary, console())

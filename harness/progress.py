@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from harness.cost import Cost
+    from harness.run.cost import Cost
 
 
 class Progress:

@@ -18,7 +18,7 @@ from harness.paths import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from harness.catalogue import Case
+    from harness.matrix.cases import Case
 
 Record = dict[str, Any]
 """A line of a run, as ``DESIGN`` describes it; ``schema`` tells the version."""
@@ -119,6 +119,7 @@ def incell_digest() -> str:
     digest = hashlib.sha256()
     for pattern in (
         "harness/cell/*.py",
+        "harness/kit/*.py",
         "harness/interface.py",
         "cases/conftest.py",
         "cases/pytest.ini",

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from harness.environment import Environment, build
-from harness.resolve import Lock, resolve
-from harness.spec import Cell
+from harness.environments.build import Environment, build
+from harness.environments.resolve import Lock, resolve
+from harness.matrix.spec import Cell
 
 OLD_CELL = Cell(python="3.11", pins={"peft": "0.13.0", "transformers": "4.45.1", "torch": "2.13.0"})
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from harness.explain.boxes import Box
-    from harness.runs import Run
+    from harness.run.runs import Run
 
 PEFT = ("0.9.0", "0.10.0", "0.11.1", "0.12.0", "0.13.0", "0.14.0")
 TRANSFORMERS = ("4.40.2", "4.41.2", "4.42.4", "4.43.4", "5.0.0")

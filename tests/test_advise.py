@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.advice import Advice, advise, pip_command
 from harness.cli import cli
-from harness.runs import Run
-from harness.where import Where
+from harness.explain.advice import Advice, advise, pip_command
+from harness.explain.filters import Where
+from harness.run.runs import Run
 from tests.planted import LLAMA, PEFT, TRANSFORMERS, grid, record, write_run
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from harness.bisect.again import as_toml, cell_and_matrix
+from harness.bisect.flow import as_toml, cell_and_matrix
 from harness.bisect.probe import Locks
-from harness.locks import lock_book
-from harness.matrix import load_matrix, parse_matrix
-from harness.resolve import Lock
-from harness.spec import Cell
+from harness.environments.locks import lock_book
+from harness.environments.resolve import Lock
+from harness.matrix.read import load_matrix, parse_matrix
+from harness.matrix.spec import Cell
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,10 +16,10 @@ from harness.errors import UsageError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.bisect.asking import Asking
-    from harness.bisect.axis import Rule
     from harness.bisect.probe import Prober
-    from harness.spec import Cell
+    from harness.bisect.question import Asking
+    from harness.bisect.releases import Rule
+    from harness.matrix.spec import Cell
 
 
 class Origin:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.bisect.corners import Corner, conditions, corners, sentence
-from harness.bisect.search import Answer
+from harness.bisect.search import Answer, Corner, conditions, corners, sentence
 
 GOOD, BAD, SKIP = Answer.GOOD, Answer.BAD, Answer.SKIP
 NAMES = {"peft": "peft < 0.14.0", "transformers": "transformers >= 4.48.0", "torch": "torch >= 2.5.0"}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.environment import build_overlay
+from harness.environments.build import build_overlay
 from harness.paths import ROOT
 from tests.test_bisect_commits import Origin
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.bisect.ends import NoEnds, given_ends, known_ends, steps_back, widened_ends
+from harness.bisect.releases import NoEnds, given_ends, known_ends, steps_back, widened_ends
 from harness.bisect.search import Find
 
 PASSED, FAILED, SKIPPED = {"outcome": "passed"}, {"outcome": "error"}, {"cell": {"state": "import-failed"}}

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.bisect.metric import compare_samples, make_rule, ratio_interval, samples
 from harness.bisect.search import Answer
+from harness.bisect.symptom import compare_samples, make_rule, ratio_interval, samples
 from harness.errors import UsageError
 
 

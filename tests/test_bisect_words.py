@@ -7,18 +7,17 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.bisect.asking import Step
-from harness.bisect.axis import Found, differences, make_axis
-from harness.bisect.ends import Ends
 from harness.bisect.flow import Result
+from harness.bisect.question import Step
+from harness.bisect.releases import Ends, Found, differences, make_axis
 from harness.bisect.report import About, as_data, markdown, step_line
 from harness.bisect.search import Answer, Find, Search
 from harness.bisect.symptom import Symptom
-from harness.bisect.words import boundary, details, headline
+from harness.bisect.wording import boundary, details, headline
+from harness.environments.releases import Release
+from harness.environments.resolve import Lock
 from harness.errors import ExitStatus
-from harness.resolve import Lock
-from harness.simple_index import Release
-from harness.spec import Cell
+from harness.matrix.spec import Cell
 
 RECORDS: dict[str, dict[str, Any]] = {
     "g": {"outcome": "passed", "cell": {"id": "c"}},

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cache import Entry, budget_bytes, entries, keep_within_budget, remove, to_give_up
 from harness.cli import cli
-from harness.environment import is_complete, marker_of
+from harness.environments.build import is_complete, marker_of
+from harness.environments.disk import Entry, budget_bytes, entries, keep_within_budget, remove, to_give_up
 from harness.errors import UsageError
 from harness.paths import ROOT
 from harness.progress import Progress
@@ -71,7 +71,7 @@ def test_a_folder_in_use_stays(cache: Path) -> None:
     """Another process holds one of two folders: the other goes, and a half-built one."""
     old, new = make(cache, "old", size=1000, used=1), make(cache, "new", size=1000, used=2)
     half = make(cache, "half", size=1000, used=3, complete=False)
-    program = "import sys, pathlib; from harness.environment import _hold; "
+    program = "import sys, pathlib; from harness.environments.build import _hold; "
     program += "_hold(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", program, str(old)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as holder:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.compare.calibration import Series, Subject, calibrate, pool, rate, smallest_found
-from harness.compare.rules import asv_calls, pytest_benchmark_calls
+from harness.latency.calibration import Series, Subject, calibrate, pool, rate, smallest_found
+from harness.latency.verdicts import asv_calls, pytest_benchmark_calls
 
 
 def subject(family: int, number: int, *, planted: float = 0.1, bias: float = 0.0) -> Subject:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.catalogue import load_cases
-from harness.index import clean_environment
+from harness.environments.index import clean_environment
+from harness.matrix.cases import load_cases
 from harness.paths import ROOT
 
 if TYPE_CHECKING:
-    from harness.environment import Environment
+    from harness.environments.build import Environment
 
 PLANTED = '''"""Run another case's check with a fault in the packages under test."""
 import contextlib, importlib

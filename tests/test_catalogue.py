@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.catalogue import Case, load_cases, read_case, select_variants
 from harness.errors import CaseError, UsageError
+from harness.matrix.cases import Case, load_cases, read_case, select_variants
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.index import clean_environment
+from harness.environments.index import clean_environment
 from harness.paths import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.environment import Environment
+    from harness.environments.build import Environment
 
 PROGRAM = """
 import json, sys
@@ -22,8 +22,8 @@ from pathlib import Path
 sys.path[:0] = {overlays}
 sys.path += {behind} + [{root!r}]
 from hypothesis import strategies as st
-from harness.cell.properties import hold
-from harness.cell.trial import Trial
+from harness.kit.properties import hold
+from harness.kit.trial import Trial
 
 def prove(size, noise):
     calls.append(size)

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from harness.catalogue import load_cases
-from harness.cost_verdict import CostVerdict, judge_cost
-from harness.environment import Environment, build
-from harness.index import clean_environment
+from harness.environments.build import Environment, build
+from harness.environments.index import clean_environment
+from harness.environments.locks import lock_book
 from harness.interface import Outcome
-from harness.locks import lock_book
-from harness.matrix import load_matrix
+from harness.judge.cost_verdict import CostVerdict, judge_cost
+from harness.matrix.cases import load_cases
+from harness.matrix.read import load_matrix
 from harness.paths import ROOT
 from harness.records import read_records
 
@@ -38,7 +38,7 @@ MORE_FAMILIES = {
 SOUND, LOST = "use_cache=use_cache", "use_cache=False"
 ASKS = {
     "cases/generate_with_cache.py": f"{SOUND})\n    trial.evidence",
-    "harness/cell/generation.py": f"{SOUND}, **inputs",
+    "harness/kit/oracles.py": f"{SOUND}, **inputs",
 }
 """Where the cases ask for the cache; the counters are told apart from it that it was asked for."""
 
@@ -186,7 +186,7 @@ def test_two_cells_are_compared_from_the_command_line(environment: Environment, 
 
 def test_the_case_by_name_runs_only_where_it_is_named() -> None:
     """The long case is asked for by one cell of the documented matrix, and no pattern means it."""
-    from harness.plan import Selection, plan_run
+    from harness.matrix.plan import Selection, plan_run
 
     planned = plan_run(load_matrix("documented"), load_cases(), Selection())
     with_it = [one.cell.id for one in planned if any(case.name == "generate_cost_growth" for case, _ in one.variants)]

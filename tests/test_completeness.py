@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.catalogue import load_cases
-from harness.completeness import missing_from_case
+from harness.judge.completeness import missing_from_case
+from harness.matrix.cases import load_cases
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.catalogue import Case
+    from harness.matrix.cases import Case
 
 WHOLE = '''"""What must hold."""
 DOCUMENT = None

@@ -9,7 +9,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cost import MEBIBYTE, MemoryWatch, peaks_of
+from harness.run.cost import MEBIBYTE, MemoryWatch, peaks_of
 
 
 @given(st.lists(st.integers(0, 1 << 40)))

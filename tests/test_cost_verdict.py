@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.catalogue import Case
-from harness.cost_verdict import LOST, CostVerdict, grows, judge_cost
-from harness.judge import Verdict, judge
-from harness.reference import published, read_reference
+from harness.judge.cost_verdict import LOST, CostVerdict, grows, judge_cost
+from harness.judge.reference import published, read_reference
+from harness.judge.verdicts import Verdict, judge
+from harness.matrix.cases import Case
 
 ASKED = {"cached", "in_memory", "after_reload", "first_step_cache", "generate"}
 """Aspects that ask for the cache; records from before counters said so tell it by their aspect."""

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.explain import windows
+from harness.explain import learn
 from harness.explain.boxes import Box, Point, TooLarge, conditions, contains, largest_boxes, weight
 from harness.explain.cover import smallest_cover
+from harness.explain.learn import explain
 from harness.explain.table import PASSED, Label
-from harness.explain.windows import explain
 from tests.planted import boxes, shapes
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def test_what_is_too_large_is_still_exact_and_says_so(monkeypatch: pytest.Monkey
     def refuse(*_: object, **__: object) -> list[Box]:
         raise TooLarge
 
-    monkeypatch.setattr(windows, "largest_boxes", refuse)
+    monkeypatch.setattr(learn, "largest_boxes", refuse)
     explanation = explain(shape, labels)
     assert not explanation.proven
     assert labels == {point: explanation.predict(point) for point in labels}

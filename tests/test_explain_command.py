@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from harness import reference
 from harness.cli import cli
-from harness.matrix import load_matrix
+from harness.judge import reference
+from harness.judge.reference import write_reference
+from harness.matrix.read import load_matrix
 from harness.paths import ROOT
-from harness.reference import write_reference
-from harness.runs import Run
+from harness.run.runs import Run
 from tests.planted import LLAMA, grid, record, write_run
 
 if TYPE_CHECKING:

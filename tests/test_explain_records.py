@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.catalogue import load_cases
-from harness.explain.account import account_of
-from harness.explain.cells import matrix_text
-from harness.explain.holdout import hold_out
-from harness.explain.table import Label, kind_of, tables_of
-from harness.explain.variants import names, products, word
-from harness.explain.wording import as_data, in_words, sentence
+from harness.explain.account import account_of, matrix_text
+from harness.explain.learn import hold_out
+from harness.explain.table import Label, kind_of, names, products, tables_of, word
 from harness.interface import Variants, selects
-from harness.matrix import parse_matrix
+from harness.matrix.cases import load_cases
+from harness.matrix.read import parse_matrix
+from harness.report.windows import as_data, in_words, sentence
 from tests.planted import LLAMA, PEFT, TRANSFORMERS, grid, record
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from harness.environment import build
-from harness.index import clean_environment
-from harness.locks import lock_book
-from harness.matrix import load_matrix
+from harness.environments.build import build
+from harness.environments.index import clean_environment
+from harness.environments.locks import lock_book
+from harness.matrix.read import load_matrix
 from harness.paths import ROOT
 
 PROGRAM = """
@@ -21,8 +21,8 @@ sys.path[:0] = {overlays}
 sys.path += {behind} + [{root!r}]
 import torch, peft, transformers
 from unittest.mock import patch
-from harness.cell.trial import Trial
-from harness.cell.outcomes import classify, message
+from harness.kit.trial import Trial
+from harness.kit.outcomes import classify, message
 from peft.tuners.multitask_prompt_tuning.model import MultitaskPromptEmbedding as Multitask
 from peft.tuners.adaption_prompt.layer import AdaptedAttention as Adapted
 from peft.tuners.cpt.model import CPTEmbedding as Cpt

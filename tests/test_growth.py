@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.growth import curves_of, exponent, time_exponent
+from harness.latency.growth import curves_of, exponent, time_exponent
 from harness.report.plot import Scale, nice_ticks, plot
 
 LENGTHS = (8, 16, 32, 64, 128, 256, 512)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.commands.watch import cell_of
-from harness.history import pettitt, slower_since, suspects
+from harness.latency.history import pettitt, slower_since, suspects
 
 MACHINE = {"cpu": "c", "cores": 2, "gpu": None, "platform": "linux-x86_64"}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.index import clean_environment, parse_pip_config, pip_settings, translate, uv_environment
+from harness.environments.index import clean_environment, parse_pip_config, pip_settings, translate, uv_environment
 
 if TYPE_CHECKING:
     import pytest

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.catalogue import Case
 from harness.interface import Claim, Expectation, Outcome
-from harness.judge import Audit, Verdict, audit, covers, judge
+from harness.judge.verdicts import Audit, Verdict, audit, covers, judge
+from harness.matrix.cases import Case
 from harness.records import MEASURED
 from tests.strategies import outcomes, records
 

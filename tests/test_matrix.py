@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.environments.locks import LockBook
+from harness.environments.resolve import Lock, requirements
 from harness.errors import MatrixError, UsageError
-from harness.locks import LockBook
-from harness.matrix import find_matrix, load_matrix, parse_matrix
-from harness.resolve import Lock, requirements
+from harness.matrix.read import find_matrix, load_matrix, parse_matrix
 from tests.strategies import versions
 
 GOOD = """

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from harness.cli import cli
 from harness.errors import UsageError
-from harness.merge import merge_runs
 from harness.paths import file_name
-from harness.runs import Run, find_run
+from harness.run.merge import merge_runs
+from harness.run.runs import Run, find_run
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cell.outcomes import NoDevice, Unsupported, WrongAnswer, classify, normalise, signature
 from harness.interface import Outcome
+from harness.kit.outcomes import NoDevice, Unsupported, WrongAnswer, classify, normalise, signature
 
 
 class OutOfMemoryError(RuntimeError):

@@ -8,8 +8,8 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.measure import WorkItem
-from harness.pipeline import WORTH_A_WORKER, share_out
+from harness.run.pipeline import WORTH_A_WORKER, share_out
+from harness.run.workers import WorkItem
 
 
 @st.composite

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.catalogue import load_cases
-from harness.matrix import load_matrix
-from harness.plan import Selection, plan_run
+from harness.judge.reference import read_reference
+from harness.judge.summary import summarise
+from harness.matrix.cases import load_cases
+from harness.matrix.plan import Selection, plan_run
+from harness.matrix.read import load_matrix
 from harness.records import append_records
-from harness.reference import read_reference
 from harness.report.pivot import all_marks, mark_order, pivot_of, worst_mark
 from harness.report.terminal import console, print_summary
-from harness.runs import Run
-from harness.summary import summarise
+from harness.run.runs import Run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.summary import Summary
+    from harness.judge.summary import Summary
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.proof import compare, spread
 from harness.records import place_of
+from harness.selfcheck.proof import compare, spread
 from tests.strategies import records
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.catalogue import load_cases
+from harness.matrix.cases import load_cases
 from harness.records import append_records, key_of, mend, read_records
-from harness.store import Store
+from harness.run.store import Store
 from tests.strategies import records
 
 if TYPE_CHECKING:

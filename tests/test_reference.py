@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from harness import reference
 from harness.cli import cli
 from harness.errors import UsageError
+from harness.judge import reference
+from harness.judge.reference import missing_from, published, read_reference, reference_path, trimmed, write_reference
 from harness.records import place_of, read_run
-from harness.reference import missing_from, published, read_reference, reference_path, trimmed, write_reference
-from harness.runs import Run
+from harness.run.runs import Run
 from tests.planted import LLAMA, grid, write_run
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from harness.releases import known_releases
+from harness.environments.releases import known_releases
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,11 +8,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.catalogue import read_case
 from harness.cli import cli
 from harness.commands import catalogue as command
 from harness.interface import Outcome
-from harness.report.catalogue import catalogue_page, newest, tally
+from harness.matrix.cases import read_case
+from harness.report.cases_page import catalogue_page, newest, tally
 from tests.planted import record
 from tests.test_completeness import WHOLE
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.errors import ExitStatus
-from harness.latency import cached_over_uncached
-from harness.reference import trimmed
+from harness.judge.reference import trimmed
+from harness.judge.summary import summarise
+from harness.latency.ratio import cached_over_uncached
 from harness.report.files import write_reports
-from harness.report.latency import growth_sections, latency_rows, newest_rows
-from harness.summary import summarise
+from harness.report.timings import growth_sections, latency_rows, newest_rows
 from tests.test_growth import growth_record
 from tests.test_summary import CASES, make_run, record
 

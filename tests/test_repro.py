@@ -15,19 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.catalogue import Case, load_cases, read_case
 from harness.errors import CaseError, UsageError
 from harness.interface import Outcome, variant_id
-from harness.matrix import load_matrix
+from harness.matrix.cases import Case, load_cases, read_case
+from harness.matrix.plan import find_cell
+from harness.matrix.read import load_matrix
 from harness.paths import ROOT
-from harness.plan import find_cell
 from harness.repro.bundle import Bundle, bundle
 from harness.repro.choose import choose_case, choose_variant, lock_of
 from harness.repro.demonstrate import windows
 from harness.repro.fold import Fold
 from harness.repro.prune import prune
-from harness.repro.script import script
-from harness.repro.tidy import tidy
+from harness.repro.script import script, tidy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

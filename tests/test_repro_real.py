@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.catalogue import load_cases
-from harness.matrix import load_matrix
+from harness.matrix.cases import load_cases
+from harness.matrix.read import load_matrix
 from harness.paths import ROOT
 from harness.records import read_run
 from harness.repro.choose import choose_case, lock_of
 from harness.repro.demonstrate import Window, read_verdict, show
 from harness.repro.script import script
-from harness.repro.sweep import run_scripts
+from harness.selfcheck.repro_check import run_scripts
 from tests.conftest import OLD_CELL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.environment import Environment
+    from harness.environments.build import Environment
 
 MATRIX = """
 [matrix]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.locks import LockBook
-from harness.resolve import parse_lock
-from harness.spec import Cell
+from harness.environments.locks import LockBook
+from harness.environments.resolve import parse_lock
+from harness.matrix.spec import Cell
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from harness.bisect.axis import make_axis
+from harness.bisect.releases import make_axis
+from harness.environments.releases import File, Release, last_patches, list_releases, order, read_listing
 from harness.errors import EnvironmentFailure, UsageError
-from harness.simple_index import File, Release, last_patches, list_releases, order, read_listing
-from harness.spec import Cell
+from harness.matrix.spec import Cell
 from tests.strategies import versions
 
 if TYPE_CHECKING:

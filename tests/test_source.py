@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.source import Unreachable, fix, is_source, problem, slug
-from harness.spec import Cell
+from harness.matrix.source import Unreachable, fix, is_source, problem, slug
+from harness.matrix.spec import Cell
 
 if TYPE_CHECKING:
     from pathlib import Path

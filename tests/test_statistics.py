@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import wilcoxon
 
-from harness.statistics import (
+from harness.latency.statistics import (
     FEWEST_BLOCKS,
     FEWEST_PAIRS,
     FLOOR,

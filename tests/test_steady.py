@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.catalogue import load_cases
 from harness.errors import UsageError
-from harness.matrix import load_matrix
-from harness.plan import Selection, plan_run
+from harness.matrix.cases import load_cases
+from harness.matrix.plan import Selection, plan_run
+from harness.matrix.read import load_matrix
 from harness.records import place_of
-from harness.steady import ends, hold
+from harness.selfcheck.steady import ends, hold
 from tests.strategies import records
 
 if TYPE_CHECKING:

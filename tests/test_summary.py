@@ -10,15 +10,15 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from harness.catalogue import Case
 from harness.errors import ExitStatus, UsageError
 from harness.interface import Claim
-from harness.merge import merge_runs
+from harness.judge.summary import summarise
+from harness.matrix.cases import Case
 from harness.records import append_records
 from harness.report.files import write_reports
 from harness.report.terminal import console, print_summary
-from harness.runs import Run, find_run
-from harness.summary import summarise
+from harness.run.merge import merge_runs
+from harness.run.runs import Run, find_run
 
 VARIANT = {"model": "llama", "method": "p_tuning", "device": "cpu", "dtype": "float32"}
 CLAIM = Claim(id="009.x", quote="它坏了 <b>", english="it is <broken>", outcome=("error",), where={"peft": "==1.0"})

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.cell.turns import Over, Turns
-from harness.compare.turns import Table, Turn, abba, play
 from harness.errors import EnvironmentFailure
+from harness.kit.timing import Over, Turns
+from harness.latency.turns import Table, Turn, abba, play
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

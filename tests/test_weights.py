@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.catalogue import load_cases
+from harness.environments.index import clean_environment
 from harness.errors import UsageError
-from harness.index import clean_environment
-from harness.matrix import parse_matrix
+from harness.matrix.cases import load_cases
+from harness.matrix.plan import Selection, plan_run
+from harness.matrix.read import parse_matrix
+from harness.matrix.weights import read_weights
 from harness.paths import ROOT
-from harness.plan import Selection, plan_run
-from harness.weights import read_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.environment import Environment
+    from harness.environments.build import Environment
 
 MATRIX = """
 [matrix]
@@ -37,7 +37,7 @@ import sys
 sys.path[:0] = {overlays}
 sys.path += {behind} + [{root!r}]
 import torch, transformers
-from harness.cell.tokens import VOCAB_SIZE, make_tokenizer
+from harness.kit.tokens import VOCAB_SIZE, make_tokenizer
 torch.manual_seed(0)
 config = transformers.MistralConfig(
     vocab_size=VOCAB_SIZE, hidden_size=48, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,

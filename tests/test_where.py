@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 
 from harness.errors import UsageError
-from harness.where import Where, parse_where, specifier
+from harness.explain.filters import Where, parse_where, specifier
 from tests.planted import LLAMA, record
 from tests.strategies import versions
 

@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.catalogue import Case, load_cases, read_case
 from harness.errors import CaseError
+from harness.explain.propose import proposed, proposed_diff, unexpected
 from harness.interface import Expectation
-from harness.judge import judge
-from harness.propose.diff import proposed, proposed_diff
-from harness.propose.edit import unexpected
-from harness.reference import published, read_reference
-from harness.windows import check_windows, expectation_nodes
+from harness.judge.expectations import check_windows, expectation_nodes
+from harness.judge.reference import published, read_reference
+from harness.judge.verdicts import judge
+from harness.matrix.cases import Case, load_cases, read_case
 
 if TYPE_CHECKING:
     from harness.records import Record

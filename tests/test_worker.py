@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.index import clean_environment
+from harness.environments.index import clean_environment
 from harness.paths import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.environment import Environment
+    from harness.environments.build import Environment
 
 PLANTED = '''"""Planted faults."""
 from harness.interface import Variants

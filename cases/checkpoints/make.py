@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save_file
 
-from harness.cell.models import CHECKPOINTS, FAMILIES, fill, image_inputs, make_config, make_model
-from harness.cell.tokens import BOS, EOS, VOCABULARY, decode, encode
+from harness.kit.models import CHECKPOINTS, FAMILIES, fill, image_inputs, make_config, make_model
+from harness.kit.tokens import BOS, EOS, VOCABULARY, decode, encode
 
 if TYPE_CHECKING:
     from pathlib import Path

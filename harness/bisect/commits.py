@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 from harness.bisect import client
 from harness.bisect.repository import Commit, git_environment
 from harness.bisect.search import Answer, Find
+from harness.environments.resolve import Lock, name_of
 from harness.errors import ExitStatus, HarnessError
-from harness.resolve import Lock, name_of
 
 if TYPE_CHECKING:
-    from harness.bisect.asking import Asking
-    from harness.bisect.axis import Rule
     from harness.bisect.probe import Prober
+    from harness.bisect.question import Asking
+    from harness.bisect.releases import Rule
     from harness.bisect.repository import Repository
-    from harness.spec import Cell
+    from harness.matrix.spec import Cell
 
 _SKIP_STATUS = 125
 _NAMED = re.compile(r"^# (possible )?first \w+ commit: \[([0-9a-f]{40})\]", re.MULTILINE)

@@ -5,23 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from harness.bisect.axis import Axis, AxisSearch, Found, make_axis
-from harness.bisect.corners import Conditions, Corner, conditions, corners, sentence
+from harness.bisect.releases import Axis, AxisSearch, Found, make_axis
+from harness.bisect.search import Answer, Conditions, Corner, conditions, corners, sentence
 from harness.bisect.symptom import Symptom, fails, symptom_of
-from harness.bisect.words import boundary
+from harness.bisect.wording import boundary
+from harness.environments.locks import LockBook
+from harness.environments.resolve import Lock
 from harness.errors import ExitStatus
+from harness.matrix.read import MATRICES, load_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-    from harness.bisect.asking import Asking
-    from harness.bisect.axis import Rule
     from harness.bisect.commits import CommitAnswer
-    from harness.bisect.probe import Prober
-    from harness.bisect.search import Answer, Find
+    from harness.bisect.probe import Locks, Prober
+    from harness.bisect.question import Asking
+    from harness.bisect.releases import Rule
+    from harness.bisect.search import Find
+    from harness.environments.releases import Release
+    from harness.matrix.spec import Cell
     from harness.records import Record
-    from harness.simple_index import Release
-    from harness.spec import Cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +73,7 @@ class Result:
 
 
 def search_axis(axis: Axis, wanted: Wanted, asking: Asking, prober: Prober) -> Found:
-    """Search one axis. Raises :class:`harness.bisect.ends.NoEnds`."""
+    """Search one axis. Raises :class:`harness.bisect.releases.NoEnds`."""
     search = AxisSearch(axis, asking, prober, make_rule=wanted.make_rule)
     good, bad = (None if one is None else axis.index(one) for one in (wanted.good, wanted.bad))
     return search.run(good=good, bad=bad, find=wanted.find, any_failure=wanted.any_failure)
@@ -145,3 +149,38 @@ def _corner_cell(good: Cell, bad: Cell, corner: Corner) -> Cell:
     pins = {**good.pins, **{name: version for name, version in bad.pins.items() if name in corner}}
     absent = {name for name in corner if name not in bad.pins}
     return replace(bad, pins={name: version for name, version in pins.items() if name not in absent})
+
+
+def failing_cell(result: Result) -> Cell | None:
+    """Give the cell that shows the defect next to the change, or the bad corner; None without one."""
+    for found in result.axes:
+        if (change := found.finding.change) is not None:
+            return found.axis.cells[change.right if change.becomes is Answer.BAD else change.left]
+    return next(iter(result.corners.cells.values())) if result.corners else None
+
+
+def cell_and_matrix(cell: Cell, locks: Locks, folder: Path) -> tuple[str, str] | None:
+    """Give the id of a cell and the name of a matrix that has it, with its lock.
+
+    Where no kept matrix does, one is written to ``folder``: ``cell.toml``, and its lock beside it.
+    What floated with a date is pinned there to what it was. None when the cell has no lock.
+    """
+    for path in sorted(MATRICES.glob("*.toml")):
+        if any(one.id == cell.id for one in load_matrix(path.stem).cells):
+            return cell.id, path.stem
+    lock = locks.get(cell)
+    if not isinstance(lock, Lock):
+        return None
+    pinned = replace(cell, pins={name: lock.versions[name] for name in cell.pins}, why="the failing end of a bisect")
+    path = folder / "cell.toml"
+    path.write_text(as_toml(pinned), encoding="utf-8")
+    LockBook(folder / "locks" / "cell.json").keep({pinned: lock})
+    return pinned.id, str(path)
+
+
+def as_toml(cell: Cell) -> str:
+    """Write a cell as a matrix file with nothing else in it."""
+    lines = ["[matrix]", 'title = "The failing end of a bisect"', "[[cell]]", f'why = "{cell.why}"']
+    lines += [f'python = "{cell.python}"', *(f'{name} = "{version}"' for name, version in cell.pins.items())]
+    lines += [f"as-of = {cell.as_of.isoformat()}"] if cell.as_of else []
+    return "\n".join(lines) + "\n"

@@ -11,25 +11,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.environment import Environment, InstallFailed, build, cache_folder
+from harness.environments.build import Environment, InstallFailed, build, cache_folder
+from harness.environments.locks import LockBook
+from harness.environments.resolve import Lock, Unresolved, resolve
 from harness.errors import EnvironmentFailure
 from harness.interface import SCHEMA, CellState
-from harness.kept import KeptWorkers
-from harness.locks import LockBook
-from harness.matrix import MATRICES
-from harness.measure import cell_facts
+from harness.judge.reference import published, read_reference
+from harness.matrix.read import MATRICES
 from harness.records import KNOWN, append_records, key_of, machine_facts, place, place_of
-from harness.reference import published, read_reference
-from harness.resolve import Lock, Unresolved, resolve
+from harness.run.workers import KeptWorkers, cell_facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.catalogue import Case
+    from harness.matrix.cases import Case
+    from harness.matrix.spec import Cell
     from harness.records import Record
-    from harness.runs import Run
-    from harness.spec import Cell
-    from harness.store import Store
+    from harness.run.runs import Run
+    from harness.run.store import Store
 
 MATRIX = "bisect"
 """What stands for a matrix in the records of probes."""

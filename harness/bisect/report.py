@@ -8,19 +8,18 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from harness.bisect.metric import samples
-from harness.bisect.symptom import shown
-from harness.bisect.words import details, headline, short
+from harness.bisect.symptom import samples, shown
+from harness.bisect.wording import details, headline, short
 from harness.interface import variant_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from harness.bisect.asking import Step
-    from harness.bisect.axis import Found
     from harness.bisect.commits import CommitAnswer
     from harness.bisect.flow import Result
+    from harness.bisect.question import Step
+    from harness.bisect.releases import Found
     from harness.records import Record
 
 _COLUMNS = 100

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from harness.environment import cache_folder
+from harness.environments.build import cache_folder
 from harness.errors import EnvironmentFailure, UsageError
 
 if TYPE_CHECKING:

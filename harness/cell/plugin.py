@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.cell.outcomes import NoDevice, Unsupported, classify, message, traceback_tail
-from harness.cell.trial import Timing, Trial
 from harness.interface import Outcome, variant_id, with_defaults
+from harness.kit.outcomes import NoDevice, Unsupported, classify, message, traceback_tail
+from harness.kit.trial import Timing, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

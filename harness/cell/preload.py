@@ -13,8 +13,8 @@ import importlib
 import sys
 from typing import TYPE_CHECKING
 
-from harness.cell.outcomes import message
 from harness.cell.plugin import quiet_environment
+from harness.kit.outcomes import message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,13 +29,13 @@ _USUAL = (
     "pytest_benchmark.plugin",
     "_pytest.junitxml",
     "harness.cell.session",
-    "harness.cell.counters",
-    "harness.cell.latency",
-    "harness.cell.methods",
-    "harness.cell.models",
-    "harness.cell.operators",
-    "harness.cell.oracles",
-    "harness.cell.tokens",
+    "harness.kit.counters",
+    "harness.kit.timing",
+    "harness.kit.methods",
+    "harness.kit.models",
+    "harness.kit.counters",
+    "harness.kit.oracles",
+    "harness.kit.tokens",
     "transformers.modeling_utils",
     "transformers.models.auto.modeling_auto",
     "transformers.models.auto.tokenization_auto",

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.cell.outcomes import message
 from harness.cell.plugin import CasePlugin
-from harness.cell.weights import use
 from harness.interface import Outcome
+from harness.kit.models import use
+from harness.kit.outcomes import message
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.catalogue import load_cases, select_variants
 from harness.commands.origin import matrix_option, origin_of, published_defaults, run_option
 from harness.errors import ExitStatus, UsageError
+from harness.explain.filters import Where, specifier
 from harness.interface import selects
-from harness.where import Where, specifier
+from harness.matrix.cases import load_cases, select_variants
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.advice import Advice, Failure, Measured, Nearest, Use
-    from harness.catalogue import Case
+    from harness.explain.advice import Advice, Failure, Measured, Nearest, Use
+    from harness.matrix.cases import Case
     from harness.records import Record
 
 _BOUNDED = ("peft", "transformers", "torch", "sentence-transformers", "python")
@@ -50,8 +50,8 @@ def advise(expression: str | None, matrices: tuple[str, ...], runs: tuple[str, .
 
     Exit status 0: a cell within the bounds works for all of it; 1: none does; 3: nothing was measured of it.
     """
-    from harness.advice import advise as answer
-    from harness.releases import known_releases
+    from harness.environments.releases import known_releases
+    from harness.explain.advice import advise as answer
 
     axes = {"method": options["method"], "model": options["model"]}
     asked = {axis: (pattern,) for axis, pattern in axes.items() if pattern}
@@ -179,8 +179,8 @@ def _print_nearest(nearest: Nearest) -> None:
 
 
 def _print_pip(cell: Measured) -> None:
-    from harness.advice import pip_command
-    from harness.explain.wording import command_line
+    from harness.explain.advice import pip_command
+    from harness.report.windows import command_line
 
     click.echo(f"  python {cell.releases['python']}, and")
     click.echo(command_line(pip_command(cell.facts)))
@@ -218,7 +218,7 @@ def _data(advice: Advice) -> dict[str, Any]:
 
 
 def _use_data(use: Use) -> dict[str, Any]:
-    from harness.advice import pip_command
+    from harness.explain.advice import pip_command
 
     nearest = use.nearest
     return {

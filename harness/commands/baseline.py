@@ -17,16 +17,16 @@ def baseline(matrix: str, cells: int, pip_cells: int, jobs: int | None) -> None:
 
     The exit status is 1 when the two ways do not give the same outcomes.
     """
-    from harness.baseline import measure_baseline
-    from harness.catalogue import load_cases
-    from harness.cost import free_memory_jobs
-    from harness.locks import lock_book
-    from harness.matrix import load_matrix
-    from harness.pipeline import run_matrix
-    from harness.plan import Selection, plan_run
-    from harness.proof import spread
+    from harness.environments.locks import lock_book
+    from harness.matrix.cases import load_cases
+    from harness.matrix.plan import Selection, plan_run
+    from harness.matrix.read import load_matrix
     from harness.records import read_run
-    from harness.runs import new_run
+    from harness.run.cost import free_memory_jobs
+    from harness.run.pipeline import run_matrix
+    from harness.run.runs import new_run
+    from harness.selfcheck.baseline import measure_baseline
+    from harness.selfcheck.proof import spread
 
     loaded, cases, jobs = load_matrix(matrix), load_cases(), jobs or free_memory_jobs()
     run = new_run(f"baseline-{loaded.name}")

@@ -83,7 +83,7 @@ def bisect(as_of: datetime | None, **options: Any) -> None:
     Stopped and started again with the same words, it goes on. The exit status is 0 when something
     was found, 1 when a person has to look, 3 when nothing could be measured.
     """
-    from harness.bisect.session import Options, run
+    from harness.bisect.bisection import Options, run
 
     # As after Ctrl-C: what was answered is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

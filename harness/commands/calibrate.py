@@ -14,8 +14,8 @@ from harness.errors import ExitStatus
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.compare.calibration import Calibration, Subject
-    from harness.runs import Run
+    from harness.latency.calibration import Calibration, Subject
+    from harness.run.runs import Run
 
 _FILE = "comparisons.jsonl"
 _DEFAULT_CELLS = ("peft0.15.2-", "peft0.21.2-st6.2.0-")
@@ -51,8 +51,8 @@ def calibrate(run_id: str | None, pooled: int, as_json: bool, **options: Any) ->
     against itself, as much again to the same with one side slowed. With RUN the samples of an earlier calibration
     are judged again. The exit status is 1 when more than 1 % are false alarms or less than 95 % are found.
     """
-    from harness.compare.calibration import Subject, calibrate, pool
-    from harness.runs import Run, new_run
+    from harness.latency.calibration import Subject, calibrate, pool
+    from harness.run.runs import Run, new_run
 
     run = Run(id=run_id) if run_id else new_run("calibrate")
     if run_id is None:
@@ -83,14 +83,13 @@ def _measure(run: Run, **options: Any) -> None:
 def _subjects(
     run: Run, *, matrix: str, cells: tuple[str, ...], case: str, comparisons: int, budget: float, plant: float
 ) -> Iterator[Subject]:
-    from harness.compare.calibration import Series, Subject
-    from harness.compare.session import Sides
-    from harness.compare.turns import Turn
-    from harness.compare.which import timed_variants
+    from harness.environments.locks import lock_book
     from harness.interface import variant_id
-    from harness.locks import lock_book
-    from harness.matrix import load_matrix
-    from harness.plan import find_cell
+    from harness.latency.calibration import Series, Subject
+    from harness.latency.sides import Sides, timed_variants
+    from harness.latency.turns import Turn
+    from harness.matrix.plan import find_cell
+    from harness.matrix.read import load_matrix
     from harness.progress import Progress
 
     loaded = load_matrix(matrix)

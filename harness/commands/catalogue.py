@@ -20,11 +20,11 @@ def catalogue(write: bool) -> None:  # noqa: FBT001
     Told with file and line: a missing docstring, upstream link or claims, oracle, variants or check. The
     exit status is 1 when something is missing, or the page is stale.
     """
-    from harness.catalogue import load_cases
     from harness.commands.origin import origin_of
-    from harness.completeness import missing_from_case
-    from harness.reference import published
-    from harness.report.catalogue import catalogue_page
+    from harness.judge.completeness import missing_from_case
+    from harness.judge.reference import published
+    from harness.matrix.cases import load_cases
+    from harness.report.cases_page import catalogue_page
 
     cases = load_cases()
     problems = [

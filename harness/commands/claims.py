@@ -10,7 +10,7 @@ import click
 from harness.errors import ExitStatus
 
 if TYPE_CHECKING:
-    from harness.judge import AuditedClaim
+    from harness.judge.verdicts import AuditedClaim
 
 _WIDTH = 96
 
@@ -24,11 +24,11 @@ def claims(runs: tuple[str, ...], document: str | None, as_json: bool) -> None: 
 
     The records are the published references, or those of the runs named.
     """
-    from harness.catalogue import load_cases
     from harness.commands.origin import origin_of
     from harness.errors import UsageError
-    from harness.judge import audit
-    from harness.reference import published
+    from harness.judge.reference import published
+    from harness.judge.verdicts import audit
+    from harness.matrix.cases import load_cases
 
     origin = origin_of([] if runs else published(), runs)
     audited = [one for case in load_cases() for one in audit(case, origin.records)]

@@ -19,8 +19,8 @@ def clean(everything: bool, older_than: float | None, budget: float | None) -> N
 
     What a running process uses is left alone. Runs and reports are not touched.
     """
-    from harness.cache import KINDS, budget_bytes, entries, remove, to_give_up
-    from harness.environment import cache_folder
+    from harness.environments.build import cache_folder
+    from harness.environments.disk import KINDS, budget_bytes, entries, remove, to_give_up
 
     known = entries()
     now = time.time()

@@ -13,10 +13,10 @@ from harness.errors import ExitStatus
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.compare.session import Pair
-    from harness.compare.verdicts import Row
-    from harness.runs import Run
-    from harness.spec import Cell
+    from harness.latency.sides import Pair
+    from harness.latency.verdicts import Row
+    from harness.matrix.spec import Cell
+    from harness.run.runs import Run
 
 
 @click.command(epilog="Example: python -m harness compare peft0.20.0 peft0.21.2-st6.1 --budget 60")
@@ -40,10 +40,10 @@ def compare(first: str, second: str, as_json: bool, **options: Any) -> None:  # 
     own. Slower needs a rank test, corrected over all variants, and a difference of more than 5 %. Exit status: 1
     when a variant is slower, 3 when none could be compared.
     """
-    from harness.compare.verdicts import as_data, rows_of
-    from harness.matrix import load_matrix
-    from harness.plan import find_cell
-    from harness.runs import new_run
+    from harness.latency.verdicts import as_data, rows_of
+    from harness.matrix.plan import find_cell
+    from harness.matrix.read import load_matrix
+    from harness.run.runs import new_run
 
     loaded, run = load_matrix(options["matrix"]), new_run("compare")
     cells = (find_cell(loaded, first), find_cell(loaded, second))
@@ -62,13 +62,12 @@ def compare(first: str, second: str, as_json: bool, **options: Any) -> None:  # 
 def _measure(
     run: Run, cells: tuple[Cell, Cell], *, matrix: str, case: str, arm: str, budget: float, device: str
 ) -> list[Pair]:
-    from harness.compare.session import Sides
-    from harness.compare.turns import abba
-    from harness.compare.which import timed_variants
+    from harness.environments.locks import lock_book
     from harness.interface import variant_id
-    from harness.locks import lock_book
-    from harness.matrix import load_matrix
-    from harness.plan import concrete_device
+    from harness.latency.sides import Sides, timed_variants
+    from harness.latency.turns import abba
+    from harness.matrix.plan import concrete_device
+    from harness.matrix.read import load_matrix
     from harness.progress import Progress
 
     device = concrete_device(device)
@@ -103,7 +102,7 @@ def benchmark_files(run: Run) -> dict[str, str]:
 
 
 def _status(rows: Sequence[Row]) -> ExitStatus:
-    from harness.statistics import Difference
+    from harness.latency.statistics import Difference
 
     if not any(row.comparison for row in rows):
         return ExitStatus.NOTHING_MEASURED
@@ -114,7 +113,7 @@ def _status(rows: Sequence[Row]) -> ExitStatus:
 def _print(rows: Sequence[Row], cells: tuple[Cell, Cell], files: dict[str, str]) -> None:
     from rich.table import Table
 
-    from harness.compare.verdicts import sentence
+    from harness.latency.verdicts import sentence
     from harness.report.terminal import console
 
     out = console()

@@ -18,12 +18,12 @@ from harness.commands.origin import (
     run_option,
 )
 from harness.errors import ExitStatus, UsageError
-from harness.where import parse_where
+from harness.explain.filters import parse_where
 
 if TYPE_CHECKING:
-    from harness.catalogue import Case
     from harness.commands.origin import Origin
     from harness.explain.account import Account
+    from harness.matrix.cases import Case
 
 _FILE = "decide.toml"
 
@@ -69,7 +69,7 @@ def explain(case: str, matrices: tuple[str, ...], runs: tuple[str, ...], where_t
     written = options["write_cells"]
     if options["as_json"]:
         _write(account, written)
-        from harness.explain.wording import as_data
+        from harness.report.windows import as_data
 
         click.echo(json.dumps({"origin": origin.words, **as_data(account)}, ensure_ascii=False, indent=1))
         return
@@ -85,8 +85,8 @@ def _packages(case: Case) -> tuple[str, ...]:
 
 
 def _account(case: Case, origin: Origin, options: dict[str, Any]) -> Account | None:
+    from harness.environments.releases import known_releases
     from harness.explain.account import account_of
-    from harness.releases import known_releases
 
     packages = _packages(case)
     releases = known_releases(packages, ask=not options["offline"])
@@ -95,7 +95,7 @@ def _account(case: Case, origin: Origin, options: dict[str, Any]) -> Account | N
 
 def _print(account: Account, origin: Origin, asked: str, written: str | None) -> None:
     from harness.explain.certainty import unique_cells
-    from harness.explain.wording import command_line, count_open, in_words
+    from harness.report.windows import command_line, count_open, in_words
 
     click.echo(f"from {origin.words}")
     for line in in_words(account):
@@ -118,7 +118,7 @@ def _print(account: Account, origin: Origin, asked: str, written: str | None) ->
 
 
 def _write(account: Account, written: str | None) -> int | None:
-    from harness.explain.cells import matrix_text
+    from harness.explain.account import matrix_text
 
     if written is None:
         return None
@@ -139,7 +139,7 @@ def _write(account: Account, written: str | None) -> int | None:
 
 
 def _hold_out(case: Case, origin: Origin, options: dict[str, Any]) -> None:
-    from harness.explain.holdout import hold_out
+    from harness.explain.learn import hold_out
 
     seeds = range(options["seeds"])
     result = hold_out(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from harness.errors import ExitStatus
-from harness.judge import Verdict
+from harness.judge.verdicts import Verdict
 
 _WATCHED = [str(one) for one in Verdict if one is not Verdict.AS_EXPECTED]
 
@@ -26,10 +26,10 @@ def gate(run_id: str | None, fail_on: tuple[str, ...], case: str | None, cells: 
     What is expected stands in the case files; what was asked for and not measured is unknown,
     and fails.
     """
-    from harness.catalogue import load_cases
+    from harness.judge.summary import summarise
+    from harness.matrix.cases import load_cases
     from harness.report.terminal import console, print_attention
-    from harness.runs import find_run
-    from harness.summary import summarise
+    from harness.run.runs import find_run
 
     summary = summarise(find_run(run_id), load_cases()).part(case, cells)
     watched = frozenset(fail_on or _WATCHED)

@@ -16,11 +16,11 @@ from harness.errors import ExitStatus
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Environments at a time (default: as memory allows).")
 def prove(matrix: str, case: str | None, count: int, jobs: int | None) -> None:
     """Measure cells of MATRIX in layered and in plain environments; fail if one record differs."""
-    from harness.catalogue import load_cases
-    from harness.cost import free_memory_jobs
-    from harness.matrix import load_matrix
-    from harness.plan import Selection
-    from harness.proof import prove as measure_both
+    from harness.matrix.cases import load_cases
+    from harness.matrix.plan import Selection
+    from harness.matrix.read import load_matrix
+    from harness.run.cost import free_memory_jobs
+    from harness.selfcheck.proof import prove as measure_both
 
     selection = Selection(case=case)
     compared, differing = measure_both(

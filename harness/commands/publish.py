@@ -6,7 +6,7 @@ import click
 
 from harness.errors import UsageError
 from harness.paths import file_name
-from harness.runs import find_run
+from harness.run.runs import find_run
 
 
 @click.command(epilog="Example: python -m harness publish grid-20261121-010203")
@@ -18,7 +18,7 @@ def publish(run_id: str, name: str | None, partial: bool) -> None:  # noqa: FBT0
 
     Raw samples, tracebacks and this machine's paths are left out.
     """
-    from harness.reference import missing_from, read_reference, write_reference
+    from harness.judge.reference import missing_from, read_reference, write_reference
 
     run = find_run(run_id)
     matrix = file_name(name or run.plan()["matrix"], "matrix")

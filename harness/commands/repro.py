@@ -25,10 +25,10 @@ def repro(  # noqa: PLR0917 - click gives keywords
     defect is there, 0 when it is not, 2 when that cannot be told. Without --variant it is about the first variant
     that is expected to fail in this cell.
     """
-    from harness.catalogue import load_cases
     from harness.interface import variant_id
-    from harness.matrix import load_matrix
-    from harness.plan import find_cell
+    from harness.matrix.cases import load_cases
+    from harness.matrix.plan import find_cell
+    from harness.matrix.read import load_matrix
     from harness.repro.choose import choose_case, choose_variant, lock_of
     from harness.repro.script import script
 

@@ -27,11 +27,11 @@ def repro_check(matrix: str, count: int, cell: str | None, sizes: bool) -> None:
         _print_sizes(matrix, cell) if sizes else _check_cell(matrix, cell)
         return
 
-    from harness.catalogue import load_cases
     from harness.errors import ExitStatus
-    from harness.matrix import load_matrix
+    from harness.matrix.cases import load_cases
+    from harness.matrix.read import load_matrix
     from harness.repro.demonstrate import demonstrate, windows
-    from harness.runs import new_run
+    from harness.run.runs import new_run
 
     loaded = load_matrix(matrix)
     chosen = windows(loaded, load_cases(), count)
@@ -55,11 +55,11 @@ def repro_check(matrix: str, count: int, cell: str | None, sizes: bool) -> None:
 
 def _print_sizes(matrix: str, name: str) -> None:
     """Print for each case how long its scripts are, as a table in Markdown."""
-    from harness.catalogue import load_cases
-    from harness.matrix import load_matrix
-    from harness.plan import find_cell
-    from harness.repro.sweep import sizes, write_scripts
-    from harness.runs import new_run
+    from harness.matrix.cases import load_cases
+    from harness.matrix.plan import find_cell
+    from harness.matrix.read import load_matrix
+    from harness.run.runs import new_run
+    from harness.selfcheck.repro_check import sizes, write_scripts
 
     loaded = load_matrix(matrix)
     written = write_scripts(loaded, find_cell(loaded, name), load_cases(), new_run("repro-check").folder / "repro")
@@ -72,12 +72,12 @@ def _print_sizes(matrix: str, name: str) -> None:
 
 def _check_cell(matrix: str, name: str) -> NoReturn:
     """Hold all scripts of one cell against their records; only those that differ have a line."""
-    from harness.catalogue import load_cases
     from harness.errors import ExitStatus
-    from harness.matrix import load_matrix
-    from harness.plan import find_cell
-    from harness.repro.sweep import sweep
-    from harness.runs import new_run
+    from harness.matrix.cases import load_cases
+    from harness.matrix.plan import find_cell
+    from harness.matrix.read import load_matrix
+    from harness.run.runs import new_run
+    from harness.selfcheck.repro_check import sweep
 
     loaded = load_matrix(matrix)
     cell, run = find_cell(loaded, name), new_run("repro-check")

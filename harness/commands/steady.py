@@ -11,7 +11,7 @@ from harness.errors import ExitStatus
 
 if TYPE_CHECKING:
     from harness.records import Record
-    from harness.steady import Steadiness
+    from harness.selfcheck.steady import Steadiness
 
 
 @click.command(epilog="Example: python -m harness steady library families --times 3")
@@ -26,11 +26,11 @@ def steady(matrices: tuple[str, ...], case: str | None, cells: tuple[str, ...], 
     Told are variants whose outcome or signature changed (the exit status is then 1), how many had other words,
     evidence or counters, and how long a cell's variants take after imports.
     """
-    from harness.catalogue import load_cases
-    from harness.cost import free_memory_jobs
-    from harness.matrix import load_matrix
-    from harness.plan import Selection
-    from harness.steady import measure_again
+    from harness.matrix.cases import load_cases
+    from harness.matrix.plan import Selection
+    from harness.matrix.read import load_matrix
+    from harness.run.cost import free_memory_jobs
+    from harness.selfcheck.steady import measure_again
 
     compared = unsteady = 0
     for name in matrices:

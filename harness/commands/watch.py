@@ -11,10 +11,10 @@ import click
 from harness.errors import ExitStatus
 
 if TYPE_CHECKING:
-    from harness.compare.verdicts import Row
-    from harness.history import Suspect
+    from harness.latency.history import Suspect
+    from harness.latency.verdicts import Row
+    from harness.matrix.spec import Cell
     from harness.records import Record
-    from harness.spec import Cell
 
 
 @click.command(epilog="Example: python -m harness watch nightly --run nightly-20261121-010203")
@@ -31,12 +31,12 @@ def watch(matrix: str, run_id: str | None, budget: float, look_only: bool) -> No
     The history is the store of this machine. A change point only raises a suspicion; told is what `compare` confirms
     between the cell as it was before the change and as it is now. Exit status 1 when something is confirmed.
     """
-    from harness.history import suspects
+    from harness.latency.history import suspects
+    from harness.latency.statistics import Difference
     from harness.paths import reports_folder
     from harness.records import read_run
-    from harness.runs import find_run
-    from harness.statistics import Difference
-    from harness.store import Store
+    from harness.run.runs import find_run
+    from harness.run.store import Store
 
     store = Store(reports_folder() / "store.sqlite")
     if run_id:
@@ -53,13 +53,13 @@ def watch(matrix: str, run_id: str | None, budget: float, look_only: bool) -> No
 
 
 def _confirm(found: list[Suspect], matrix: str, budget: float) -> list[Row]:
-    from harness.catalogue import load_cases
-    from harness.compare.session import Sides
-    from harness.compare.turns import abba
-    from harness.compare.verdicts import rows_of, sentence
-    from harness.environment import cache_folder
-    from harness.locks import LockBook
-    from harness.runs import new_run
+    from harness.environments.build import cache_folder
+    from harness.environments.locks import LockBook
+    from harness.latency.sides import Sides
+    from harness.latency.turns import abba
+    from harness.latency.verdicts import rows_of, sentence
+    from harness.matrix.cases import load_cases
+    from harness.run.runs import new_run
 
     cases = {case.name: case for case in load_cases()}
     book = LockBook(cache_folder() / "watch-locks.json")
@@ -86,7 +86,7 @@ def _confirm(found: list[Suspect], matrix: str, budget: float) -> list[Row]:
 
 def cell_of(record: Record) -> Cell:
     """Give the cell of a record as it was: the versions that were measured, all else of that day."""
-    from harness.spec import Cell
+    from harness.matrix.spec import Cell
 
     pins: dict[str, Any] = {name: version.partition("+")[0] for name, version in record["cell"]["packages"].items()}
     kept: dict[str, str] = {

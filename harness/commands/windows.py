@@ -23,9 +23,9 @@ def check(run_id: str | None) -> None:
     Told with file and line: windows that overlap, that no measured cell is in, that reach past the
     measured versions, whose signature matches nothing; and failures that no window covers.
     """
-    from harness.catalogue import load_cases
-    from harness.propose.edit import unexpected
-    from harness.windows import check_windows, describe, expectation_nodes
+    from harness.explain.propose import unexpected
+    from harness.judge.expectations import check_windows, describe, expectation_nodes
+    from harness.matrix.cases import load_cases
 
     cases, records, words = load_cases(), *_records(run_id)
     count = windows = 0
@@ -54,8 +54,8 @@ def propose(run_id: str | None, write: bool) -> None:  # noqa: FBT001
     alone; the others are drawn anew over the records that they account for. Read it before you
     apply it: a window says what is, and whether that is right is for a person.
     """
-    from harness.catalogue import load_cases
-    from harness.propose.diff import diff_of, proposed, proposed_diff
+    from harness.explain.propose import diff_of, proposed, proposed_diff
+    from harness.matrix.cases import load_cases
 
     records, words = _records(run_id)
     cases = load_cases()
@@ -73,7 +73,7 @@ def propose(run_id: str | None, write: bool) -> None:  # noqa: FBT001
 
 def _records(run_id: str | None) -> tuple[list[Record], str]:
     from harness.commands.origin import origin_of
-    from harness.reference import published
+    from harness.judge.reference import published
 
     origin = origin_of(published(), [run_id] if run_id else [])
     return origin.records, origin.words or "no records"

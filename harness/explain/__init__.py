@@ -1,1 +1,1 @@
-"""From outcomes over versions to the smallest set of version windows that accounts for them (pure)."""
+"""The windows of versions that account for what was measured, and advice from them."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.explain.certainty import Bound, Hole, bounds_of, holes_of
-from harness.explain.table import EXPLAINED, Label, tables_of
-from harness.explain.windows import Window, explain_table, kinds_in
+from harness.explain.learn import Window, explain_table, kinds_in
+from harness.explain.table import EXPLAINED, Label, tables_of, word
 from harness.interface import CellState
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
     from harness.explain.boxes import Box
     from harness.explain.table import Axis, Table
+    from harness.matrix.spec import Cell
     from harness.records import Record
-    from harness.spec import Cell
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,3 +121,29 @@ def conditions_of(box: Box, axes: Sequence[Axis]) -> dict[str, str]:
         if ends:
             where[axis.package] = ",".join(ends)
     return where
+
+
+def matrix_text(account: Account) -> tuple[str, int]:
+    """Write a matrix of every deciding cell, each with just the variants that it decides about.
+
+    Returns the text and the number of cells.
+    """
+    cells: dict[str, Cell] = {}
+    words: dict[str, list[str]] = {}
+    for cell, group, _ in account.deciding():
+        cells[cell.id] = cell
+        words.setdefault(cell.id, []).extend(word(account.case, variant) for variant in group.table.variants)
+    lines = [
+        f"# Cells that decide what the windows of {account.case} leave open; written by `explain --write-cells`.",
+        "",
+        "[matrix]",
+        f"title = {json.dumps(f'What would decide {account.case}')}",
+        "latency = false",
+    ]
+    for name, cell in cells.items():
+        lines += ["", "[[cell]]", f'python = "{cell.python}"']
+        lines += [f'{package} = "{version}"' for package, version in cell.pins.items()]
+        if cell.as_of:
+            lines.append(f"as-of = {cell.as_of.isoformat()}")
+        lines += ["cases = [", *(f"    {json.dumps(one)}," for one in dict.fromkeys(words[name])), "]"]
+    return "\n".join([*lines, ""]), len(cells)

@@ -12,14 +12,14 @@ from packaging.version import Version
 
 from harness.explain.boxes import contains
 from harness.explain.table import EXPLAINED, releases_of
-from harness.spec import Cell
+from harness.matrix.spec import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.explain.boxes import Box, Point
+    from harness.explain.learn import Window
     from harness.explain.table import Table
-    from harness.explain.windows import Window
 
     Releases = Mapping[str, Sequence[str]]
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from harness.interface import Outcome, variant_id
-from harness.judge import expectation_for, versions_of
+from harness.judge.verdicts import expectation_for, versions_of
 from harness.records import FAILED
 from harness.report.grid import MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.catalogue import Case
+    from harness.matrix.cases import Case
     from harness.records import Record
 
 PACKAGES = ("peft", "transformers", "sentence-transformers", "torch")

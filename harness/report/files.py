@@ -10,17 +10,17 @@ from xml.etree import ElementTree as ET
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from harness.interface import CellState, Outcome
-from harness.judge import Verdict
+from harness.judge.verdicts import Verdict
 from harness.paths import reports_folder
 from harness.report.grid import MARKS, PACKAGES_SHOWN, across, aside, attention_groups, cell_text, legend, worst_verdict
-from harness.report.latency import CHART, growth_sections, latency_rows, newest_rows, scale_of
 from harness.report.pivot import all_marks, mark_order, pivot_of
+from harness.report.timings import CHART, growth_sections, latency_rows, newest_rows, scale_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.judge import Judged
-    from harness.summary import Summary
+    from harness.judge.summary import Summary
+    from harness.judge.verdicts import Judged
 
 
 def write_reports(summary: Summary, diff: str = "") -> list[Path]:

@@ -6,14 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from harness.interface import CellState, Outcome
-from harness.judge import Verdict
+from harness.judge.verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from harness.catalogue import Case
-    from harness.judge import Judged
-    from harness.summary import CellSummary, Summary
+    from harness.judge.summary import CellSummary, Summary
+    from harness.judge.verdicts import Judged
+    from harness.matrix.cases import Case
 
 MARKS = {
     Outcome.PASSED: "✓",

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from packaging.version import InvalidVersion, Version
 
 from harness.interface import CellState, Outcome
+from harness.matrix.spec import PACKAGES
 from harness.report.grid import MARKS, worst_verdict
-from harness.spec import PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.summary import CellSummary, Summary
+    from harness.judge.summary import CellSummary, Summary
 
 FEWEST_CELLS = 30
 """Below that a row for each cell is easier to read, and has room for words."""

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from harness.environment import base_folder, is_complete, overlay_folder
+from harness.environments.build import base_folder, is_complete, overlay_folder
 from harness.report.terminal import console
 
 if TYPE_CHECKING:
-    from harness.locks import LockBook
-    from harness.plan import PlannedCell
-    from harness.resolve import Lock
-    from harness.spec import Matrix
+    from harness.environments.locks import LockBook
+    from harness.environments.resolve import Lock
+    from harness.matrix.plan import PlannedCell
+    from harness.matrix.spec import Matrix
 
 SECONDS_A_BASE = 12.0
 """Building a base from packages that are already downloaded, on two cores; measured."""

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.interface import Outcome
-from harness.judge import Audit, Verdict
+from harness.judge.verdicts import Audit, Verdict
 from harness.report.grid import (
     MARKS,
     PACKAGES_SHOWN,
@@ -24,8 +24,8 @@ from harness.report.grid import (
 from harness.report.pivot import NOT_READY, pivot_of, worst_mark
 
 if TYPE_CHECKING:
+    from harness.judge.summary import Summary
     from harness.report.pivot import Pivot
-    from harness.summary import Summary
 
 _STYLES = {Verdict.REGRESSED: "red", Verdict.CHANGED: "yellow", Verdict.FIXED: "cyan", Verdict.UNKNOWN: "magenta"}
 _SHOWN = 12

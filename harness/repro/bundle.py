@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import CaseError
-from harness.repro.bind import bind
-from harness.repro.ending import ENDING
-from harness.repro.fold import Fold
-from harness.repro.prune import prune
-from harness.repro.reach import drop_unused, empty_managers, forget_unraised, inline_numbers, unread_dicts
+from harness.repro.fold import Fold, bind
+from harness.repro.prune import drop_unused, empty_managers, forget_unraised, inline_numbers, prune, unread_dicts
 from harness.repro.scope import Program, free_names, substitute, walk
 from harness.repro.source import Flat, flatten
 from harness.repro.specialise import specialise
@@ -20,6 +17,7 @@ from harness.repro.specialise import specialise
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
 
 ROOTS = ("check", "main")
 _ROUNDS = 30
@@ -126,3 +124,61 @@ def _text(program: Program, flat: Flat) -> str:
         text = ast.unparse(ast.fix_missing_locations(node))
         parts.append("\n".join(filter(None, [above, text])))
     return _MARKER.sub(lambda found: found[1] + flat.comments[found[2]], "\n".join(parts)) + "\n"
+
+
+ENDING = '''
+import atexit
+import importlib.metadata
+import shutil
+import tempfile
+import traceback
+import warnings
+from pathlib import Path
+
+import torch
+
+from harness.kit.outcomes import classify, message
+
+SCRATCH = Path(tempfile.mkdtemp(prefix="repro-"))
+EVIDENCE = {}
+COUNTERS = {}
+LATENCY = {}
+
+
+def main():
+    """Print what is expected and what is seen; 1: the defect is there, 0: it is not, 2: no telling."""
+    atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    print(*(f"{name} {importlib.metadata.version(name)}" for name in SHOWN), sep=", ")
+    print(f"expected: {EXPECTED}")
+    outcome, signed, words = "passed", None, "as expected"
+    try:
+        check()
+    except Exception as error:
+        outcome, signed = classify(error)
+        words = message(error)
+        if signed:
+            traceback.print_exc()
+    for name, value in EVIDENCE.items():
+        print(f"  {name}: {value}")
+    print(f"seen: {outcome}: {words}")
+    if signed:
+        print(f"signature: {signed}")
+    return {"passed": 0, "wrong": 1, "error": 1}.get(outcome, 2)
+'''
+
+UNPACK = '''
+
+# The weights of the tiny model, {size:,} bytes of safetensors: lzma, then base64.
+WEIGHTS = """
+{text}
+"""
+(SCRATCH / "{name}").write_bytes(lzma.decompress(base64.b64decode(WEIGHTS)))
+'''
+
+LAST = """
+
+if __name__ == "__main__":
+    raise SystemExit(main())
+"""

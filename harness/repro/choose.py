@@ -5,18 +5,18 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from harness.environments.locks import lock_book
+from harness.environments.resolve import Lock, resolve
 from harness.errors import UsageError
 from harness.interface import selects, variant_id
-from harness.judge import expectation_for
-from harness.locks import lock_book
+from harness.judge.verdicts import expectation_for
 from harness.records import FAILED
-from harness.resolve import Lock, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.catalogue import Case
-    from harness.spec import Cell, Matrix
+    from harness.matrix.cases import Case
+    from harness.matrix.spec import Cell, Matrix
 
 _NAMED_CHOICES = 12
 

@@ -23,7 +23,7 @@ from harness.repro.scope import Program, substitute
 if TYPE_CHECKING:
     from pathlib import Path
 
-ALWAYS = ("harness.cell.tokens", "harness.cell.models", "harness.cell.methods", "harness.cell.oracles")
+ALWAYS = ("harness.kit.tokens", "harness.kit.models", "harness.kit.methods", "harness.kit.oracles")
 """Modules whose order in a script is the reader's: first the model, then the method."""
 
 _DECLARATIONS = {"DOCUMENT", "VARIANTS", "CLAIMS", "EXPECTATIONS"}
@@ -64,7 +64,7 @@ def flatten(case: Path, ending: str) -> Flat:
     Raises :class:`CaseError` when two modules mean different things by one imported name.
     """
     modules = {"case": _read(case.read_text(encoding="utf-8"), case.name), "ending": _read(ending, "ending")}
-    waiting = [*ALWAYS, "harness.cell.trial", *modules["case"].needs, *modules["ending"].needs]
+    waiting = [*ALWAYS, "harness.kit.trial", *modules["case"].needs, *modules["ending"].needs]
     while waiting:
         name = waiting.pop(0)
         if name not in modules:
@@ -72,7 +72,7 @@ def flatten(case: Path, ending: str) -> Flat:
             waiting += modules[name].needs
     # The case's own constants first, then what builds the model, then the check, then the verdict.
     order = [*ALWAYS, *sorted(name for name in modules if name.startswith("harness") and name not in ALWAYS)]
-    order = [*(name for name in order if name != "harness.cell.outcomes"), "case", "harness.cell.outcomes", "ending"]
+    order = [*(name for name in order if name != "harness.kit.outcomes"), "case", "harness.kit.outcomes", "ending"]
     taken = Counter(name for module in modules.values() for name, _, _ in module.definitions)
     flat = Flat(program={}, kept=frozenset(name for name, _, _ in modules["case"].definitions if name.isupper()))
     constants, rest = Program(), Program()

@@ -1,0 +1,328 @@
+"""A bisect from the command line to its report: reads the options, runs the flow, writes the end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from harness.bisect.commits import CommitSearch, NoCommit
+from harness.bisect.flow import (
+    Result,
+    Wanted,
+    bisect_corners,
+    cell_and_matrix,
+    failing_cell,
+    search_axis,
+    search_corners,
+    which_packages,
+)
+from harness.bisect.probe import Prober, Subject
+from harness.bisect.question import Asking, Journal, Step
+from harness.bisect.releases import Axis, Found, NoEnds, make_axis
+from harness.bisect.report import About, answer_lines, reproduce_lines, step_line, write_report
+from harness.bisect.repository import Repository
+from harness.bisect.search import Find
+from harness.bisect.symptom import LATENCY, make_rule
+from harness.environments.releases import Release, last_patches, list_releases
+from harness.errors import UsageError
+from harness.interface import variant_id, with_defaults
+from harness.matrix.cases import load_cases, select_variants
+from harness.matrix.plan import concrete_device
+from harness.matrix.read import load_matrix
+from harness.matrix.spec import NEWEST, PACKAGES, Cell
+from harness.paths import reports_folder
+from harness.records import incell_digest
+from harness.run.runs import Run
+from harness.run.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import date
+
+    from harness.errors import ExitStatus
+    from harness.matrix.cases import Case
+
+    Say = Callable[[str], None]
+
+_DOCUMENTED = "documented"
+_NEWEST_BY_DEFAULT = ("peft", "transformers")
+_MOST_CORNERS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a person asked for; see ``python -m harness bisect --help``. ``worse_by`` is a share."""
+
+    case: str
+    only: Mapping[str, str] = field(default_factory=dict)
+    axis: str | None = None
+    good: str | None = None
+    bad: str | None = None
+    find: str | None = None
+    any_failure: bool = False
+    pins: Mapping[str, str] = field(default_factory=dict)
+    base_cell: str | None = None
+    matrix: str = "grid"
+    python: str = "3.11"
+    as_of: date | None = None
+    as_of_axis: bool = False
+    minors: bool = False
+    from_matrix: str | None = None
+    metric: str | None = None
+    worse_by: float = 0.2
+    repo: str | None = None
+    first_parent: bool = False
+    good_commit: str | None = None
+    bad_commit: str | None = None
+    corners: bool = False
+    device: str = "cpu"
+    fresh: bool = False
+    command: tuple[str, ...] = ()
+
+
+def run(options: Options, say: Say) -> ExitStatus:
+    """Do what was asked for, and say every step. Raises :class:`UsageError` before anything is measured."""
+    session = _Session(options, say)
+    return session.run()
+
+
+class _Session:
+    def __init__(self, options: Options, say: Say) -> None:
+        self.options, self.say = options, say
+        self.case, self.variant, matching = choose_variant(options)
+        if matching > 1:
+            say(f"{matching} variants fit; taking {variant_id(self.variant)} (choose with --only AXIS=VALUE)")
+        self.good_cell, self.bad_cell = (self._cell_of(one) for one in (options.good, options.bad))
+        self.axis = self._axis_name()
+        self.number = 0
+
+    def run(self) -> ExitStatus:
+        held = self._held()
+        run = Run(id=self._run_id(held))
+        run.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run.folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            message = f"this very bisect is running already (run {run.id}); wait for it, or ask something else"
+            raise UsageError(message) from None
+        with lock:
+            return self._answer(held, run)
+
+    def _answer(self, held: Cell, run: Run) -> ExitStatus:
+        options = self.options
+        journal = Journal(run.folder / "answers.jsonl", fresh=options.fresh)
+        asking = Asking(journal, self._tell)
+        timed = (options.metric or "").startswith(LATENCY)
+        limit = load_matrix(options.matrix).limit_s
+        subject = Subject(case=self.case, variant=self._on_device(), limit_s=limit, timed=timed)
+        store = Store(reports_folder() / "store.sqlite")
+        about = About(
+            case=self.case.name, variant=self._on_device(), held=_words(held, self.axis),
+            command=options.command, run=run.id, metric=options.metric,
+        )  # fmt: skip
+        self.say(f"{about.subject} ({self._on_device()['device']}); held: {about.held}")
+        result = Result()
+        with Prober(subject, run, store, fresh=options.fresh) as prober:
+            try:
+                self._search(result, held, asking, prober, run)
+            except (NoEnds, NoCommit) as refusal:
+                result.refusals.append(str(refusal))
+            if (cell := failing_cell(result)) is not None:
+                about = replace(about, failing=cell_and_matrix(cell, prober.locks, run.folder))
+        self.say("")
+        for line in answer_lines(result):
+            self.say(line)
+        self.say("Reproduce with:")
+        for line in reproduce_lines(about):
+            self.say(f"    {line}")
+        for path in write_report(run.folder, about, result, asking.steps):
+            self.say(f"wrote {path}")
+        return result.exit_status()
+
+    def _search(self, result: Result, held: Cell, asking: Asking, prober: Prober, run: Run) -> None:
+        options = self.options
+        if self.axis is None:
+            assert self.good_cell is not None  # noqa: S101 - _axis_name saw to it
+            assert self.bad_cell is not None  # noqa: S101 - _axis_name saw to it
+            good, bad = self.good_cell, self.bad_cell
+            result.corners = search_corners(good, bad, asking, prober, any_failure=options.any_failure)
+            if not options.corners and result.corners.conditions.needed:
+                result.corners, result.axes = bisect_corners(
+                    result.corners, good, bad, candidates=self._candidates, asking=asking, prober=prober
+                )
+            return
+        axis = self._make_axis(held)
+        span = f"{axis.releases[0].version} to {axis.releases[-1].version}"
+        self.say(f"{len(axis.releases)} releases of {axis.package}, {span}")
+        found = search_axis(axis, self._wanted(), asking, prober)
+        result.axes.append(found)
+        if options.repo is not None:
+            result.commit = self._commit(found, options.repo, asking, prober, run)
+
+    def _wanted(self) -> Wanted:
+        options = self.options
+        find = {"bad": Find.FIRST_BAD, "fixed": Find.FIRST_FIXED, None: None}[options.find]
+        good, bad = (
+            cell.pins[self.axis or ""] if cell else given
+            for cell, given in ((self.good_cell, options.good), (self.bad_cell, options.bad))
+        )
+        if options.metric is None:
+            return Wanted(good=good, bad=bad, find=find, any_failure=options.any_failure)
+        if good is None or bad is None:
+            message = "--metric compares with the good end: give --good and --bad"
+            raise UsageError(message)
+        metric, worse_by = options.metric, options.worse_by
+        return Wanted(good=good, bad=bad, make_rule=lambda _bad, record: make_rule(metric, worse_by, record))
+
+    def _commit(self, found: Found, repo: str, asking: Asking, prober: Prober, run: Run) -> Any:
+        change, options = found.finding.change, self.options
+        if change is None or found.rule is None:
+            return None
+        repository = Repository(repo)
+        given = {"good": options.good_commit, "bad": options.bad_commit}
+        old, new = (
+            repository.resolve(name)
+            if (name := given[str(answer)])
+            else repository.commit_of(found.axis.package, found.axis.releases[index].version)
+            for index, answer in ((change.left, found.ends.find.old), (change.right, found.ends.find.new))
+        )
+        search = CommitSearch(
+            repository, found.axis.package, found.axis.cells[change.right],
+            rule=found.rule, asking=asking, prober=prober,
+        )  # fmt: skip
+        self.say(f"{repository.between(old, new)} commits from {old[:12]} to {new[:12]} in {repo}")
+        return search.run(old, new, found.ends.find, run.folder, first_parent=options.first_parent)
+
+    def _tell(self, step: Step) -> None:
+        self.number += 1
+        self.say(step_line(self.number, step, self.options.metric))
+
+    def _on_device(self) -> dict[str, str]:
+        return with_defaults(self.variant, concrete_device(self.options.device))
+
+    def _cell_of(self, given: str | None) -> Cell | None:
+        """Read ``PACKAGE=V,...`` or the beginning of a cell's id; None for a plain version."""
+        if given is None or not any(sign in given for sign in "=-"):
+            return None
+        if "=" in given:
+            pins = dict(one.split("=", 1) for one in given.split(",") if "=" in one)
+            return Cell(
+                python=self.options.python, pins=_ordered({**self._default_pins(), **pins}), as_of=self.options.as_of
+            )
+        return find_cell(self.options.matrix, given)
+
+    def _axis_name(self) -> str | None:
+        options = self.options
+        if self.good_cell and self.bad_cell:
+            packages = which_packages(self.good_cell, self.bad_cell)
+            if not packages:
+                message = "--good and --bad are the same cell"
+                raise UsageError(message)
+            if len(packages) > _MOST_CORNERS:
+                message = f"the cells differ in {', '.join(packages)}; make them differ in {_MOST_CORNERS} at most"
+                raise UsageError(message)
+            if len(packages) > 1 or options.corners:
+                return None
+            return packages[0]
+        if options.axis is None or options.corners:
+            message = "give --axis PACKAGE, or two cells: --good PACKAGE=V,... --bad PACKAGE=V,..."
+            raise UsageError(message)
+        if options.axis not in PACKAGES:
+            message = f"--axis {options.axis}: known packages are {', '.join(PACKAGES)}"
+            raise UsageError(message)
+        return options.axis
+
+    def _default_pins(self) -> dict[str, str]:
+        documented = load_matrix(_DOCUMENTED).cells[-1]
+        return {"torch": documented.pins["torch"], **self.options.pins}
+
+    def _held(self) -> Cell:
+        options = self.options
+        if self.bad_cell:
+            return self.bad_cell
+        base = find_cell(options.matrix, options.base_cell) if options.base_cell else None
+        pins = {**(base.pins if base else self._default_pins()), **options.pins}
+        for name in _NEWEST_BY_DEFAULT:
+            if name not in pins and name != self.axis:
+                pins[name] = NEWEST if options.as_of_axis or options.as_of else releases_of(name)[-1].version
+        pins.pop(self.axis or "", None)
+        as_of = options.as_of or (base.as_of if base else None)
+        return Cell(python=base.python if base else options.python, pins=_ordered(pins), as_of=as_of)
+
+    def _make_axis(self, held: Cell) -> Axis:
+        assert self.axis is not None  # noqa: S101 - the caller asked
+        return make_axis(self.axis, self._candidates(self.axis), held, follow_dates=self.options.as_of_axis)
+
+    def _candidates(self, package: str) -> tuple[Release, ...]:
+        options = self.options
+        releases = releases_of(package)
+        if options.from_matrix:
+            versions = {cell.pins.get(package) for cell in load_matrix(options.from_matrix).cells}
+            releases = tuple(one for one in releases if one.version in versions)
+        if options.minors:
+            kept = {options.good, options.bad}
+            minors = set(last_patches(releases))
+            releases = tuple(one for one in releases if one in minors or one.version in kept)
+        if len(releases) < 2:  # noqa: PLR2004 - a search has two ends
+            message = f"{len(releases)} candidates for {package}: a search needs two at least"
+            raise UsageError(message)
+        return releases
+
+    def _run_id(self, held: Cell) -> str:
+        """Name the run by the question, so that the same question finds its own journal."""
+        about = asdict(self.options)
+        for name in ("fresh", "command", "repo", "first_parent", "good_commit", "bad_commit"):
+            del about[name]
+        about |= {"case": self.case.digest, "variant": self._on_device(), "held": held.id, "harness": incell_digest()}
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:10]
+        return f"bisect-{self.case.name}-{self.axis or 'corners'}-{digest}"
+
+
+def choose_variant(options: Options) -> tuple[Case, dict[str, str], int]:
+    """Give the first variant that fits, and how many do. Raises :class:`UsageError` when none does."""
+    fitting = [
+        (case, variant)
+        for case, variant in select_variants(load_cases(), options.case)
+        if all(variant.get(axis) == value for axis, value in options.only.items())
+    ]
+    if not fitting:
+        asked = ", ".join(f"{axis}={value}" for axis, value in options.only.items())
+        known = sorted({f"{a}={v}" for _, one in select_variants(load_cases(), options.case) for a, v in one.items()})
+        message = f"no variant of {options.case} has {asked}; there are {', '.join(known)}"
+        raise UsageError(message)
+    case, variant = fitting[0]
+    return case, variant, len(fitting)
+
+
+def find_cell(matrix: str, beginning: str) -> Cell:
+    """Give the cell of a matrix whose id begins so. Raises :class:`UsageError` unless it is exactly one."""
+    found = [cell for cell in load_matrix(matrix).cells if cell.id.startswith(beginning)]
+    exact = [cell for cell in found if cell.id == beginning]
+    if len(exact or found) != 1:
+        message = (
+            f"{len(found)} cells of matrix {matrix} begin with {beginning!r}; see: python -m harness plan {matrix}"
+        )
+        raise UsageError(message)
+    return (exact or found)[0]
+
+
+@cache
+def releases_of(package: str) -> tuple[Release, ...]:
+    """List the releases of a package, asking the index once."""
+    return list_releases(package)
+
+
+def _ordered(pins: Mapping[str, str]) -> dict[str, str]:
+    return {name: pins[name] for name in PACKAGES if name in pins}
+
+
+def _words(held: Cell, axis: str | None) -> str:
+    pins = [f"{name} {version}" for name, version in held.pins.items() if name != axis]
+    dated = [f"as of {held.as_of}"] if held.as_of else []
+    return ", ".join([*pins, f"python {held.python}", *dated])

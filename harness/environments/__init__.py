@@ -1,0 +1,1 @@
+"""How a cell comes to be: index, resolver, locks, installed environments."""

@@ -1,0 +1,205 @@
+"""Resolve a cell into a lock with ``uv pip compile``.
+
+A lock is a list of exact pins and the identity of the cell. The local label of a torch build
+(``2.13.0+cpu``) and the CUDA packages that other builds need are left out: they differ from
+index to index, and the machine of a record says which build it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.version import Version
+
+from harness.environments.index import uv_environment
+from harness.errors import EnvironmentFailure
+from harness.interface import CellState
+from harness.matrix.source import Unreachable, fix, is_source
+from harness.matrix.spec import LAYER_PACKAGES, NEWEST, OVERLAY_PACKAGES, is_newest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.matrix.spec import Cell
+
+COMPANIONS = ("accelerate", "safetensors", "tokenizers")
+"""What a user of every document has installed beside the pins; the newest of the day."""
+
+TORCH_NEEDS = ("torch", "setuptools", "sympy", "typing-extensions")
+"""Exempt from a cut-off date: torch is pinned, and may be younger than the rest of its cell."""
+
+_PLATFORM_PACKAGES = re.compile(r"(nvidia-|cuda-|triton\b|pytorch-triton)")
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)(==| @ )([^\s;]+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """The exact versions of a cell. ``pins`` are sorted lines, ``name==version`` or ``name @ source``."""
+
+    pins: tuple[str, ...]
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Map each package to its version; what comes from a source has none before it is installed."""
+        return dict(pin.split("==", 1) for pin in self.pins if "==" in pin)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Map each package that is no release to its commit, or to the digest of its files."""
+        return dict(pin.split(" @ ", 1) for pin in self.pins if " @ " in pin)
+
+    @property
+    def digest(self) -> str:
+        """Identify the lock: ``sha256:`` and 64 hexadecimal digits."""
+        return "sha256:" + hashlib.sha256("\n".join(self.pins).encode()).hexdigest()
+
+    @property
+    def base_pins(self) -> tuple[str, ...]:
+        """List the pins of the base: everything but overlays and layers."""
+        return tuple(pin for pin in self.pins if name_of(pin) not in {*OVERLAY_PACKAGES, *LAYER_PACKAGES})
+
+    @property
+    def overlay_pins(self) -> tuple[str, ...]:
+        """List the pins that go into overlays."""
+        return tuple(pin for pin in self.pins if name_of(pin) in OVERLAY_PACKAGES)
+
+    @property
+    def layer_pins(self) -> tuple[str, ...]:
+        """List the pins that go into layers."""
+        return tuple(pin for pin in self.pins if name_of(pin) in LAYER_PACKAGES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unresolved:
+    """Why a cell has no lock: it cannot exist (``unsatisfiable``), or a source is ``unreachable``."""
+
+    state: CellState
+    words: str
+
+
+def name_of(pin: str) -> str:
+    """Give the package of a line of a lock."""
+    return re.split(r"==| @ ", pin, maxsplit=1)[0]
+
+
+def requirements(cell: Cell) -> tuple[str, ...]:
+    """List what a cell asks the resolver for, as it is written: floating pins are still floating."""
+    pinned = [_requirement(name, pin) for name, pin in sorted(cell.pins.items())]
+    return (*pinned, *(name for name in COMPANIONS if name not in cell.pins))
+
+
+def _requirement(name: str, pin: str) -> str:
+    if is_source(pin):
+        return f"{name} @ {pin}"
+    if is_newest(pin):
+        return name if pin == NEWEST else f"{name} {pin}"
+    return f"{name}=={pin}"
+
+
+def question(cell: Cell) -> str:
+    """Write what the resolver is asked for a cell, on one line."""
+    dated = cell.as_of.isoformat() if cell.as_of else "today"
+    return f"python {cell.python}, as of {dated}: {' '.join(requirements(cell))}"
+
+
+def resolve(cell: Cell, *, prefer: Lock | None = None) -> Lock | Unresolved:
+    """Ask uv for the lock of a cell; where it may choose, it keeps to what ``prefer`` has.
+
+    Raises :class:`EnvironmentFailure` when uv could not answer (no uv, no index): that says
+    nothing about the cell.
+    """
+    try:
+        fixed = {name: _fixed(name, pin, cell.python) for name, pin in cell.pins.items()}
+    except Unreachable as error:
+        return Unresolved(state=CellState.UNREACHABLE, words=str(error))
+    sources = {name: pin for name, pin in fixed.items() if is_source(pin)}
+    options = ["--python-version", cell.python]
+    if cell.as_of:
+        # The day itself counts, in UTC wherever this runs.
+        options += ["--exclude-newer", (cell.as_of + timedelta(days=1)).isoformat() + "T00:00:00Z"]
+        for name in TORCH_NEEDS:
+            options += ["--exclude-newer-package", f"{name}=false"]
+    asked = requirements(replace(cell, pins=fixed))
+    done = _compile(asked, options if sources else [*options, "--no-build"], prefer=prefer)
+    if done.returncode == 0:
+        lock = parse_lock(done.stdout)
+        # uv leaves the digest of a checkout out of its answer.
+        kept = [pin for pin in lock.pins if name_of(pin) not in sources]
+        return Lock(pins=tuple(sorted([*kept, *(f"{name} @ {source}" for name, source in sources.items())])))
+    words = " ".join(done.stderr.split())
+    if "No solution found" in words or "unsatisfiable" in words:
+        return Unresolved(state=CellState.UNSATISFIABLE, words=words)
+    message = (
+        f"uv could not resolve {cell.id}: {words[-600:]}; check the package index (UV_DEFAULT_INDEX) and run again"
+    )
+    raise EnvironmentFailure(message)
+
+
+def _fixed(name: str, pin: str, python: str) -> str:
+    if is_source(pin):
+        return fix(pin)
+    back = pin.removeprefix(f"{NEWEST}-")
+    return newest_minor(name, int(back), python) if back != pin else pin
+
+
+@cache
+def newest_minor(name: str, back: int, python: str) -> str:
+    """Give the last release of a package's minor that is ``back`` minors before the newest.
+
+    Raises :class:`EnvironmentFailure` when there are not that many.
+    """
+    version = ""
+    for _ in range(back + 1):
+        # No release is older than the first pre-release of its minor.
+        bound = "<{0.major}.{0.minor}.dev0".format(Version(version)) if version else ""
+        done = _compile([f"{name}{bound}"], ["--python-version", python, "--no-build", "--no-deps"])
+        version = parse_lock(done.stdout).versions.get(name, "")
+        if not version:
+            message = f"no {name} {NEWEST}-{back} in the package index: {' '.join(done.stderr.split())[-300:]}"
+            raise EnvironmentFailure(message)
+    return version
+
+
+def _compile(
+    asked: Sequence[str], options: Sequence[str], *, prefer: Lock | None = None
+) -> subprocess.CompletedProcess[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = Path(folder) / "requirements.in"
+        wanted.write_text("\n".join(asked), encoding="utf-8")
+        command = [find_uv(), "pip", "compile", str(wanted), "--no-header", "--no-annotate", *options]
+        if prefer:
+            # uv keeps to the versions of the file that it is to write.
+            before = Path(folder) / "requirements.txt"
+            before.write_text("\n".join(prefer.pins), encoding="utf-8")
+            command += ["--output-file", str(before)]
+        return subprocess.run(command, capture_output=True, text=True, env=uv_environment(), cwd=folder, check=False)  # noqa: S603
+
+
+def parse_lock(text: str) -> Lock:
+    """Read pins out of ``uv pip compile``'s output or a kept lock, as :class:`Lock` describes."""
+    pins = set()
+    for line in text.splitlines():
+        if (pin := _PIN.match(line)) and not _PLATFORM_PACKAGES.match(pin[1]):
+            name = re.sub(r"[-_.]+", "-", pin[1]).lower()
+            pins.add(f"{name}{pin[2]}{pin[3].partition('+')[0] if name == 'torch' and pin[2] == '==' else pin[3]}")
+    return Lock(pins=tuple(sorted(pins)))
+
+
+def find_uv() -> str:
+    """Give the path of uv: beside this interpreter, or on PATH. Raises :class:`EnvironmentFailure`."""
+    beside = Path(sys.executable).parent / "uv"
+    found = str(beside) if beside.is_file() else shutil.which("uv")
+    if found is None:
+        message = "uv is not installed; run: pip install 'nox[uv]'"
+        raise EnvironmentFailure(message)
+    return found

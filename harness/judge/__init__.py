@@ -1,0 +1,1 @@
+"""Records held against expectations and claims (pure)."""

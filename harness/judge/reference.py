@@ -1,0 +1,115 @@
+"""Reference records: what was published of a matrix, as compressed JSON lines under ``reports/reference``."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UsageError
+from harness.latency.ratio import cached_over_uncached
+from harness.paths import ROOT, file_name
+from harness.records import Record, place, place_of, read_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.run.runs import Run
+
+REFERENCE = ROOT / "reports" / "reference"
+
+_RAW = frozenset({"samples_s", "waited_s"})
+_SITE = re.compile(r"/[^\s'\"()]*?/site-packages/")
+_PATH = re.compile(r"(?<![\w.:/<])(?:/[\w.+@~-]+){2,}/?")
+
+
+def reference_path(name: str) -> Path:
+    """Return the path of the reference records of a matrix. Raises :class:`UsageError` for a name that is no slug."""
+    return REFERENCE / f"{file_name(name, 'matrix')}.jsonl.gz"
+
+
+def read_reference(name: str) -> list[Record]:
+    """Read the reference records of a matrix, in order of their places.
+
+    Raises :class:`UsageError` naming those that there are.
+    """
+    path = reference_path(name)
+    if not path.is_file():
+        known = ", ".join(published()) or "none yet"
+        message = (
+            f"no reference records of matrix {name!r} (there are: {known}); "
+            f"measure and publish them: python -m harness run {name}, then python -m harness publish RUN"
+        )
+        raise UsageError(message)
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def published() -> list[str]:
+    """List the matrices that have reference records."""
+    return sorted(path.name.removesuffix(".jsonl.gz") for path in REFERENCE.glob("*.jsonl.gz"))
+
+
+def write_reference(run: Run, name: str) -> Path:
+    """Write the newest record of each place of a run as the reference of a matrix.
+
+    Equal records give equal bytes, whenever they are written (by one version of zlib).
+    """
+    path = reference_path(name)
+    records = sorted((trimmed(record) for record in read_run(run.folder)), key=place_of)
+    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    # Neither the time nor the file's name goes into the header.
+    partial.write_bytes(gzip.compress(text.encode("utf-8", errors="backslashreplace"), compresslevel=9, mtime=0))
+    partial.replace(path)
+    return path
+
+
+def trimmed(record: Record) -> Record:
+    """Leave out what is bulky and says nothing to others: raw samples, tracebacks, paths of this machine."""
+    result: dict[str, Any] = _without_paths(record)
+    if "evidence" in result:
+        result["evidence"] = {name: value for name, value in result["evidence"].items() if name != "traceback"}
+    if "latency" in result:
+        result["latency"] = _with_interval(record, _without_samples(result["latency"]))
+    return result
+
+
+def _without_samples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_samples(one) for name, one in value.items() if name not in _RAW}
+    return value
+
+
+def _with_interval(record: Record, latency: dict[str, Any]) -> dict[str, Any]:
+    """Keep what only the samples tell: the interval of the ratio cached / uncached."""
+    ratio = cached_over_uncached(record)
+    return {**latency, "interval": asdict(ratio)} if ratio and ratio.is_bounded else latency
+
+
+def _without_paths(value: Any) -> Any:
+    match value:
+        case str():
+            return _PATH.sub("<path>", _SITE.sub("", value))
+        case dict():
+            return {name: _without_paths(one) for name, one in value.items()}
+        case list():
+            return [_without_paths(one) for one in value]
+        case _:
+            return value
+
+
+def missing_from(run: Run) -> int:
+    """Count the variants that a run was asked for and has no record of; a cell's state stands for all of its own."""
+    there = {place_of(record) for record in read_run(run.folder)}
+    states = {one[0] for one in there if len(one) == 1}
+    return sum(
+        place(cell["id"], asked["case"], asked["variant"]) not in there
+        for cell in run.plan()["cells"]
+        if cell["id"] not in states
+        for asked in cell["asked"]
+    )

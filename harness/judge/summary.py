@@ -1,0 +1,180 @@
+"""Put a run together for the report and the gate: everything asked for, judged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from packaging.version import Version
+
+from harness.errors import ExitStatus, UsageError
+from harness.interface import CellState, selects
+from harness.judge.verdicts import AuditedClaim, Judged, Verdict, audit, judge, judge_cell_state
+from harness.matrix.source import is_source, slug
+from harness.matrix.spec import is_newest
+from harness.records import MEASURED, Record, place, place_of, read_run
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from harness.matrix.cases import Case
+    from harness.run.runs import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSummary:
+    """One cell that was asked for: how far it came, and its variants judged."""
+
+    id: str
+    facts: dict[str, Any]
+    state: str
+    words: str
+    state_verdict: Verdict
+    judged: tuple[Judged, ...]
+
+    def of_case(self, case: str) -> tuple[Judged, ...]:
+        """Give the judged variants of one case."""
+        return tuple(one for one in self.judged if one.case == case)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Give the versions that were measured, or the pins where nothing was."""
+        measured: dict[str, str] = next((one.record["cell"]["packages"] for one in self.judged if one.record), {})
+        pins = {name: slug(pin) if is_source(pin) else pin for name, pin in self.facts["pins"].items()}
+        return {**pins, **measured}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A run, judged."""
+
+    run: str
+    matrix: str
+    title: str
+    device: str
+    cells: tuple[CellSummary, ...]
+    claims: tuple[AuditedClaim, ...]
+    cases: tuple[Case, ...]
+    machine: dict[str, Any]
+
+    @property
+    def judged(self) -> tuple[Judged, ...]:
+        """Give every planned variant of every cell, judged."""
+        return tuple(one for cell in self.cells for one in cell.judged)
+
+    def verdicts(self) -> Counter[str]:
+        """Count verdicts over all variants."""
+        return Counter(one.label for one in self.judged)
+
+    def outcomes(self) -> Counter[str]:
+        """Count outcomes over all variants."""
+        return Counter(one.outcome for one in self.judged)
+
+    def for_a_person(self) -> list[Judged]:
+        """List the variants that somebody has to look at."""
+        return [one for one in self.judged if one.needs_a_person]
+
+    def cells_for_a_person(self) -> list[CellSummary]:
+        """List the cells whose state is not the expected one."""
+        skipped = self.skipped()
+        return [cell for cell in self.cells if cell.state_verdict is not Verdict.AS_EXPECTED and cell not in skipped]
+
+    def skipped(self) -> list[CellSummary]:
+        """List the cells whose source could not be had here: said, but nobody's work."""
+        return [cell for cell in self.cells if cell.state == CellState.UNREACHABLE]
+
+    def exit_status(self, watched: Collection[str] = frozenset(Verdict)) -> ExitStatus:
+        """Give the gate's answer: 3 when nothing was measured, 1 when a watched verdict needs a person, else 0."""
+        if not any(one.record and one.outcome in MEASURED for one in self.judged):
+            return ExitStatus.NOTHING_MEASURED
+        verdicts = {one.gravest for one in self.for_a_person()}
+        verdicts |= {cell.state_verdict for cell in self.cells_for_a_person()}
+        return ExitStatus.NEEDS_A_PERSON if verdicts & set(watched) else ExitStatus.AS_EXPECTED
+
+    def part(self, case: str | None, cells: Sequence[str]) -> Summary:
+        """Give the part of a summary that a case expression and the beginnings of cell ids select.
+
+        Raises :class:`UsageError` when that is nothing.
+        """
+        kept = [
+            replace(cell, judged=tuple(one for one in cell.judged if not case or _selected(one, case)))
+            for cell in self.cells
+            if not cells or any(cell.id.startswith(beginning) for beginning in cells)
+        ]
+        if case:
+            kept = [cell for cell in kept if cell.judged]
+        if not kept:
+            message = f"nothing in run {self.run} is {case or 'in a cell ' + ' or '.join(cells)}"
+            raise UsageError(message)
+        return replace(self, cells=tuple(kept))
+
+
+def _selected(one: Judged, case: str) -> bool:
+    return any(selects(word, one.case, one.variant) for word in case.split(","))
+
+
+def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
+    """Judge a run. Raises :class:`harness.errors.UsageError` when there is no such run."""
+    plan = run.plan()
+    records = read_run(run.folder)
+    by_case = {case.name: case for case in cases}
+    by_place = {place_of(one): one for one in records}
+    planned = sorted(plan["cells"], key=_by_version)
+    cells = tuple(_cell(one, by_case, by_place) for one in planned)
+    shown = tuple(case for case in cases if any(cell.of_case(case.name) for cell in cells))
+    measured = [one for one in records if "key" in one]
+    return Summary(
+        run=run.id,
+        matrix=plan["matrix"],
+        title=plan["title"],
+        device=plan["device"],
+        cells=cells,
+        claims=tuple(claim for case in shown for claim in audit(case, measured)),
+        cases=shown,
+        machine=next((one["machine"] for one in measured), {}),
+    )
+
+
+def _by_version(facts: dict[str, Any]) -> tuple[Version, ...]:
+    pins = [facts["pins"].get(name, "0") for name in ("peft", "transformers", "torch")]
+    return tuple(Version("99999" if is_newest(pin) or is_source(pin) else pin) for pin in pins)
+
+
+def _cell(
+    facts: dict[str, Any],
+    cases: dict[str, Case],
+    by_place: dict[tuple[str, ...], Record],
+) -> CellSummary:
+    judged = []
+    for asked in facts["asked"]:
+        case = cases.get(asked["case"])
+        record = by_place.get(place(facts["id"], asked["case"], asked["variant"]))
+        if case is not None:
+            judged.append(judge(case, record, facts["id"], asked["variant"]))
+        else:
+            # Nobody can say any more what was expected; what was asked for is not dropped.
+            about = {"cell": facts["id"], "case": asked["case"], "variant": asked["variant"]}
+            judged.append(Judged(**about, record=None, expectation=None, verdict=Verdict.UNKNOWN))
+    state_record = by_place.get((facts["id"],))
+    measured = any(one.record for one in judged)
+    expected = facts["state"]
+    words = (state_record or {}).get("message") or ""
+    if measured:
+        state = CellState.READY
+    elif state_record:
+        state = CellState(state_record["cell"]["state"])
+    else:
+        # Without any record a state other than ready was not seen, either.
+        state = CellState.READY if expected == CellState.READY else CellState.NOT_RUN
+    if state != CellState.READY and state in {expected, CellState.UNREACHABLE}:
+        # A cell that is known not to exist has no variants to wait for.
+        judged = []
+    return CellSummary(
+        id=facts["id"],
+        facts=facts,
+        state=str(state),
+        words=words,
+        state_verdict=judge_cell_state(expected, state, facts.get("says", ""), words),
+        judged=tuple(judged),
+    )

@@ -1,0 +1,1 @@
+"""What a case imports: families, methods, models, oracles, trials."""

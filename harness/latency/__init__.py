@@ -1,0 +1,1 @@
+"""Statistics of latency: ratios, history, comparison, calibration."""

@@ -1,0 +1,1 @@
+"""What is asked: TOML in, cells and variants out (pure)."""

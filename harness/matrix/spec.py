@@ -1,0 +1,118 @@
+"""Cells and matrices: what is asked for, before anything is resolved."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from harness.matrix.source import is_source, slug
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+    from pathlib import Path
+
+SHORT_NAMES = {"transformers": "tf", "sentence-transformers": "st"}
+"""Packages whose name is shortened in a cell's id."""
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "sentence-transformers",
+    "accelerate",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+)
+"""Packages that a cell may pin, in the order in which an id names them; all are recorded."""
+
+NEWEST = "newest"
+"""In place of a version: whatever is the newest when the matrix runs; its lock is never kept.
+``newest-1`` is the last release of the minor before, ``newest-2`` of the one before that."""
+
+_NEWEST = re.compile(rf"{NEWEST}(-\d+)?")
+
+OVERLAY_PACKAGES = ("peft", "sentence-transformers")
+"""Packages that live in an overlay: pure Python, and nothing else in a base imports them."""
+
+LAYER_PACKAGES = ("torch",)
+"""Packages that live in a layer behind the base: large, and the same under many bases. A layer
+brings its own dependencies (CUDA libraries), which the base's come before."""
+
+
+def is_newest(pin: str) -> bool:
+    """Tell whether a pin is ``newest``, ``newest-1`` and so on."""
+    return _NEWEST.fullmatch(pin) is not None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cell:
+    """One environment that a matrix asks for.
+
+    ``pins`` maps packages to exact versions; everything else is resolved to the newest of the
+    day ``as_of`` (None: of today). ``state`` is the cell state that is expected, and ``says`` a
+    regular expression for the words that come with it.
+    """
+
+    python: str
+    pins: Mapping[str, str]
+    as_of: date | None = None
+    why: str = ""
+    cases: tuple[str, ...] = ("*",)
+    state: str = "ready"
+    says: str = ""
+
+    @property
+    def id(self) -> str:
+        """Name the cell by its pins, the overlay first: ``peft0.13.0-tf4.45.2-torch2.13.0-py3.11@20241012``."""
+        overlay = [name for name in OVERLAY_PACKAGES if name in self.pins]
+        rest = [name for name in PACKAGES if name in self.pins and name not in overlay and name != "torch"]
+        names = [*overlay, *rest, *(["torch"] if "torch" in self.pins else [])]
+        parts = [_part(name, self.pins[name]) for name in names]
+        dated = f"@{self.as_of:%Y%m%d}" if self.as_of else ""
+        return "-".join([*parts, f"py{self.python}"]) + dated
+
+    @property
+    def floating(self) -> bool:
+        """Tell whether a pin is no version, so that the cell means something else every day.
+
+        What is newest on a day stays so.
+        """
+        fixed = {NEWEST} if self.as_of else set()
+        return any((is_newest(pin) and pin not in fixed) or is_source(pin) for pin in self.pins.values())
+
+    @property
+    def base_id(self) -> str:
+        """Name the base session that the cell stands on: ``torch2.13.0-tf4.45.2-py3.11``."""
+        parts = [_part(name, self.pins[name]) for name in ("torch", "transformers") if name in self.pins]
+        return "-".join([*parts, f"py{self.python}"])
+
+
+def _part(name: str, pin: str) -> str:
+    return SHORT_NAMES.get(name, name) + (f"@{slug(pin)}" if is_source(pin) else pin)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """A named list of cells, with what holds for all of them.
+
+    ``limit_s`` is the time limit of one variant in seconds; latency is measured when ``timed``,
+    and a property tries ``examples`` of them (its own small number without).
+    ``excluded`` pairs a cell that an axis product would give with the reason why it is left out.
+    """
+
+    name: str
+    path: Path
+    title: str
+    cells: tuple[Cell, ...]
+    limit_s: float = 60.0
+    timed: bool = True
+    examples: int | None = None
+    excluded: tuple[tuple[Cell, str], ...] = field(default=())
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """List the base ids in the order of their first cell, each once."""
+        return tuple(dict.fromkeys(cell.base_id for cell in self.cells))

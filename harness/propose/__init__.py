@@ -1,1 +1,0 @@
-"""Propose edits to expectation windows, so that they say what was measured."""

@@ -1,0 +1,1 @@
+"""Measuring, seen from outside: workers, runs, the store."""

@@ -1,0 +1,243 @@
+"""plan -> resolve -> reuse -> install -> run: the flow of a run, top to bottom."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from harness.environments.disk import keep_within_budget
+from harness.environments.locks import lock_book
+from harness.environments.resolve import Lock, Unresolved, resolve
+from harness.matrix.plan import Selection, plan_run
+from harness.paths import reports_folder
+from harness.progress import Progress
+from harness.records import KNOWN, append_records, key_of, machine_facts, read_run
+from harness.run.cost import MemoryWatch, free_memory_jobs
+from harness.run.runs import Run, unfinished_runs
+from harness.run.store import Store
+from harness.run.workers import Measurement, WorkItem
+
+if TYPE_CHECKING:
+    from harness.environments.locks import LockBook
+    from harness.matrix.cases import Case
+    from harness.matrix.plan import PlannedCell
+    from harness.matrix.spec import Cell, Matrix
+    from harness.records import Record
+
+_RESOLVERS = 4
+"""Resolver processes at a time; each mostly waits for the index."""
+
+WORTH_A_WORKER = 100
+"""Variants in a share, at the least: a worker's own imports take as long as 50 to 100 variants."""
+
+
+def run_matrix(
+    matrix: Matrix,
+    cases: tuple[Case, ...],
+    selection: Selection,
+    run: Run,
+    *,
+    fresh: bool = False,
+    relock: bool = False,
+    jobs: int | None = None,
+    fork: bool = True,
+) -> None:
+    """Measure what is selected and not known yet, into the folder of ``run``.
+
+    A record of an earlier run serves again when everything that could change it is the same,
+    unless ``fresh``. Raises ``KeyboardInterrupt`` after the workers have ended; what they wrote
+    stays, and running with the same ``run`` goes on from there.
+    """
+    planned = plan_run(matrix, cases, selection)
+    store = Store(reports_folder() / "store.sqlite")
+    for unfinished in unfinished_runs():
+        store.add(record for record in read_run(unfinished.folder) if "key" in record)
+    run.add_plan({"matrix": matrix.name, "title": matrix.title, "device": selection.device, "run": run.id}, planned)
+    locks = resolve_all([one.cell for one in planned], lock_book(matrix), relock=relock)
+    items, reused = divide(planned, locks, matrix, run, None if fresh else store)
+    progress = Progress(sum(len(item.variants) for item in items), reused=reused)
+    progress.start()
+    measurement = Measurement(
+        run,
+        progress,
+        limit_s=matrix.limit_s,
+        timed=matrix.timed,
+        examples=matrix.examples,
+        device=selection.device,
+        weights=selection.weights,
+        fork=fork,
+    )
+    for cell, answer in zip((one.cell for one in planned), locks, strict=True):
+        if isinstance(answer, Unresolved):
+            progress.step(cell.id, answer.state)
+            measurement.write_state(cell, matrix.name, answer.state, answer.words)
+    run.mark_unfinished()
+    try:
+        with MemoryWatch() as watch:
+            workers = jobs or free_memory_jobs()
+            # Two processes on one GPU would measure each other.
+            groups = share_out(group_by_base(items), workers if selection.device == "cpu" else 1)
+            measure_groups(measurement, groups, workers)
+    finally:
+        store.add(record for record in read_run(run.folder) if "key" in record)
+        run.mark_finished()
+    if items:
+        watch.cost.write(run.folder / f"cost.{_part(planned)}.json")
+        progress.end(watch.cost)
+        keep_within_budget(progress)
+    measurement.raise_failures()
+
+
+def unmeasured_bases(matrix: Matrix, cases: tuple[Case, ...]) -> tuple[str, ...]:
+    """List the bases of a matrix that have something left to measure on CPU.
+
+    Touches nothing and asks no resolver: a cell without a kept lock counts as unmeasured.
+    """
+    path = reports_folder() / "store.sqlite"
+    store = Store(path) if path.is_file() else None
+    book = lock_book(matrix)
+    left = []
+    for one in plan_run(matrix, cases, Selection()):
+        lock = book.get(one.cell)
+        keys = {describe["key"] for describe in _describe(one, lock, matrix)} if lock else set()
+        if lock is None or store is None or keys - store.find(keys).keys():
+            left.append(one.cell.base_id)
+    return tuple(dict.fromkeys(left))
+
+
+def resolve_all(cells: list[Cell], book: LockBook, *, relock: bool) -> list[Lock | Unresolved]:
+    """Give the lock of each cell: kept ones at once, the others resolved side by side and kept."""
+    kept = {} if relock else {cell: lock for cell in cells if (lock := book.get(cell))}
+    missing = [cell for cell in cells if cell not in kept]
+    progress = Progress(len(missing), unit="cells to resolve")
+    if missing:
+        progress.start()
+
+    def ask(cell: Cell) -> Lock | Unresolved:
+        answer = resolve(cell)
+        progress.advance()
+        progress.step(cell.id, "resolved" if isinstance(answer, Lock) else answer.state)
+        return answer
+
+    with ThreadPoolExecutor(_RESOLVERS) as pool:
+        answers = dict(zip(missing, pool.map(ask, missing), strict=True))
+    book.keep({cell: answer for cell, answer in answers.items() if isinstance(answer, Lock)})
+    return [kept.get(cell) or answers[cell] for cell in cells]
+
+
+def divide(
+    planned: tuple[PlannedCell, ...], locks: list[Lock | Unresolved], matrix: Matrix, run: Run, store: Store | None
+) -> tuple[list[WorkItem], int]:
+    """Split what is planned into work, and records that are known already.
+
+    Known are the records of this very run (it is being resumed) and those in ``store``; the
+    latter are copied into the run. Returns the work and the number of known variants.
+    """
+    here = {(one["cell"]["id"], one["key"]) for one in read_run(run.folder) if one.get("outcome") in KNOWN}
+    items: list[WorkItem] = []
+    copied: list[Record] = []
+    known = 0
+    for one, lock in zip(planned, locks, strict=True):
+        if isinstance(lock, Unresolved):
+            continue
+        wanted = {describe["key"]: describe for describe in _describe(one, lock, matrix)}
+        missing = {key for key in wanted if (one.cell.id, key) not in here}
+        found = store.find(missing) if store else {}
+        copied += [_in_cell(record, one.cell.id, matrix.name) for record in found.values()]
+        known += len(wanted) - len(missing) + len(found)
+        work = tuple(describe for key, describe in wanted.items() if key in missing - found.keys())
+        if work:
+            items.append(WorkItem(cell=one.cell, matrix=matrix.name, lock=lock, variants=work))
+    if copied:
+        append_records(run.folder / "records" / f"known.{_part(planned)}.jsonl", copied)
+    return items, known
+
+
+def _in_cell(record: Record, cell: str, matrix: str) -> Record:
+    """Let a record stand for a cell with the same lock under another name."""
+    return {**record, "cell": {**record["cell"], "id": cell, "matrix": matrix}}
+
+
+def group_by_base(items: list[WorkItem]) -> list[list[WorkItem]]:
+    """Group cells whose locks are the same apart from overlays, the largest group first."""
+    groups: dict[tuple[str, ...], list[WorkItem]] = defaultdict(list)
+    for item in items:
+        groups[item.cell.python, *item.lock.base_pins, *item.lock.layer_pins].append(item)
+    return sorted(groups.values(), key=lambda group: -_load(group))
+
+
+def share_out(groups: list[list[WorkItem]], workers: int) -> list[list[WorkItem]]:
+    """Split the largest groups until every worker has one, as long as a share is worth a worker's imports.
+
+    A group of several cells is split by cells, a single cell by its cases: no case goes into two shares.
+    """
+    shares = list(groups)
+    while 0 < len(shares) < workers:
+        largest = max(shares, key=_load)
+        halves = _halves(largest)
+        if min(map(_load, halves)) < WORTH_A_WORKER:
+            break
+        shares.remove(largest)
+        shares += halves
+    return sorted(shares, key=lambda group: -_load(group))
+
+
+def _halves(group: list[WorkItem]) -> tuple[list[WorkItem], list[WorkItem]]:
+    if len(group) > 1:
+        return group[::2], group[1::2]
+    (item,) = group
+    by_case: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for variant in item.variants:
+        by_case[variant["case"]].append(variant)
+    one: list[dict[str, Any]] = []
+    other: list[dict[str, Any]] = []
+    for variants in sorted(by_case.values(), key=len, reverse=True):
+        (one if len(one) <= len(other) else other).extend(variants)
+    return (
+        [replace(item, variants=tuple(one), part=f"{item.part}.1")],
+        [replace(item, variants=tuple(other), part=f"{item.part}.2")],
+    )
+
+
+def _load(group: list[WorkItem]) -> int:
+    return sum(len(item.variants) for item in group)
+
+
+def measure_groups(measurement: Measurement, groups: list[list[WorkItem]], jobs: int) -> None:
+    """Measure groups of cells, ``jobs`` at a time; when one fails or is interrupted all are stopped."""
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(measurement.measure_base, group) for group in groups]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            measurement.stop()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _describe(one: PlannedCell, lock: Lock, matrix: Matrix) -> list[dict[str, Any]]:
+    machine = machine_facts()
+    return [
+        {
+            "key": key_of(
+                lock=lock.digest,
+                python=one.cell.python,
+                case=case,
+                variant=variant,
+                machine=machine,
+                timed=matrix.timed,
+                examples=matrix.examples,
+            ),
+            "case": case.name,
+            "document": case.document,
+            "variant": variant,
+        }
+        for case, variant in one.variants
+    ]
+
+
+def _part(planned: tuple[PlannedCell, ...]) -> str:
+    return planned[0].cell.base_id if planned else "none"
