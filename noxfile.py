@@ -140,11 +140,12 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(allow_parallel=True)
 def lint(session: nox.Session) -> None:
-    """Check style (ruff), types (mypy, strict), windows against the references, and that each case is whole."""
+    """Check style, types, layers and the wall, windows against the references, and that each case is whole."""
     session.install(*PROJECT["project"]["dependencies"], *nox.project.dependency_groups(PROJECT, "tests", "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+    session.run("lint-imports")
     session.run("python", "-m", "harness", "check")
     session.run("python", "-m", "harness", "catalogue")
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    from harness.run.cost import Cost
+from typing import TextIO
 
 
 class Progress:
@@ -48,9 +45,9 @@ class Progress:
             share, left = "        ", ""
         self._print(f"[{share} {clock(elapsed)}{left}] {where}: {what}")
 
-    def end(self, cost: Cost) -> None:
-        """Say what it cost, all processes together."""
-        text = f"{self._done} variants in {clock(cost.seconds)}, at most {cost.peak / (1 << 30):.1f} GiB of memory"
+    def end(self, *, seconds: float, peak: int) -> None:
+        """Say what it took: wall time in seconds, and the peak memory of all processes together in bytes."""
+        text = f"{self._done} variants in {clock(seconds)}, at most {peak / (1 << 30):.1f} GiB of memory"
         self._print(text)
 
     def say(self, text: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from harness.contracts.records import read_records
 from harness.environments.build import Environment, build
 from harness.environments.index import clean_environment
 from harness.environments.locks import lock_book
@@ -20,7 +21,6 @@ from harness.judge.cost_verdict import CostVerdict, judge_cost
 from harness.matrix.cases import load_cases
 from harness.matrix.read import load_matrix
 from harness.paths import ROOT
-from harness.records import read_records
 
 CELL = "peft0.15.2-st4.1.0-tf4.51.3-torch2.13.0-py3.11@20250418"
 """A cell in which every variant of ``generate_with_cache`` passes."""

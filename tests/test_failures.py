@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.contracts.records import FAILED
 from harness.interface import Outcome
 from harness.matrix.cases import read_case
-from harness.records import FAILED
 from harness.report.failures import HEAD, failures_by_report, nearest_pair, table
 from tests.planted import record
 from tests.test_completeness import WHOLE

@@ -9,10 +9,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.contracts.records import MEASURED
 from harness.interface import Claim, Expectation, Outcome
 from harness.judge.verdicts import Audit, Verdict, audit, covers, judge
 from harness.matrix.cases import Case
-from harness.records import MEASURED
 from tests.strategies import outcomes, records
 
 CASE = Case(

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.contracts.records import append_records
 from harness.judge.reference import read_reference
 from harness.judge.summary import summarise
 from harness.matrix.cases import load_cases
 from harness.matrix.plan import Selection, plan_run
 from harness.matrix.read import load_matrix
-from harness.records import append_records
 from harness.report.pivot import all_marks, mark_order, pivot_of, worst_mark
 from harness.report.terminal import console, print_summary
 from harness.run.runs import Run

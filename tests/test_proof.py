@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.records import place_of
+from harness.contracts.records import place_of
 from harness.selfcheck.proof import compare, spread
 from tests.strategies import records
 

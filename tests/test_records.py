@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.contracts.records import append_records, mend, read_records
 from harness.matrix.cases import load_cases
-from harness.records import append_records, key_of, mend, read_records
+from harness.run.keys import key_of
 from harness.run.store import Store
 from tests.strategies import records
 

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import cli
+from harness.contracts.records import place_of, read_run
 from harness.errors import UsageError
 from harness.judge import reference
 from harness.judge.reference import missing_from, published, read_reference, reference_path, trimmed, write_reference
-from harness.records import place_of, read_run
 from harness.run.runs import Run
 from tests.planted import LLAMA, grid, write_run
 

@@ -8,19 +8,19 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import cli
+from harness.contracts.records import append_records
 from harness.judge.reference import read_reference
 from harness.judge.summary import summarise
 from harness.matrix.cases import load_cases
 from harness.matrix.plan import Selection, plan_run
 from harness.matrix.read import load_matrix
-from harness.records import append_records
 from harness.report.grid import across, aside
 from harness.run.runs import Run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.records import Record
+    from harness.contracts.records import Record
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.contracts.records import read_run
 from harness.matrix.cases import load_cases
 from harness.matrix.read import load_matrix
 from harness.paths import ROOT
-from harness.records import read_run
 from harness.repro.choose import choose_case, lock_of
 from harness.repro.demonstrate import Window, read_verdict, show
 from harness.repro.script import script

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.contracts.records import place_of
 from harness.errors import UsageError
 from harness.matrix.cases import load_cases
 from harness.matrix.plan import Selection, plan_run
 from harness.matrix.read import load_matrix
-from harness.records import place_of
 from harness.selfcheck.steady import ends, hold
 from tests.strategies import records
 

@@ -10,11 +10,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from harness.contracts.records import append_records
 from harness.errors import ExitStatus, UsageError
 from harness.interface import Claim
 from harness.judge.summary import summarise
 from harness.matrix.cases import Case
-from harness.records import append_records
 from harness.report.files import write_reports
 from harness.report.terminal import console, print_summary
 from harness.run.merge import merge_runs

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.errors import EnvironmentFailure
-from harness.kit.timing import Over, Turns
+from harness.kit.turns import Over, Turns
 from harness.latency.turns import Table, Turn, abba, play
 
 if TYPE_CHECKING:

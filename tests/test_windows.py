@@ -19,7 +19,7 @@ from harness.judge.verdicts import judge
 from harness.matrix.cases import Case, load_cases, read_case
 
 if TYPE_CHECKING:
-    from harness.records import Record
+    from harness.contracts.records import Record
 
 SOURCE = '''"""A case."""
 from harness.interface import Expectation, Variants

@@ -36,7 +36,7 @@ from harness.matrix.plan import concrete_device
 from harness.matrix.read import load_matrix
 from harness.matrix.spec import NEWEST, PACKAGES, Cell
 from harness.paths import reports_folder
-from harness.records import incell_digest
+from harness.run.keys import incell_digest
 from harness.run.runs import Run
 from harness.run.store import Store
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from harness.bisect.question import Asking
     from harness.bisect.releases import Rule
     from harness.bisect.search import Find
+    from harness.contracts.records import Record
     from harness.environments.releases import Release
     from harness.matrix.spec import Cell
-    from harness.records import Record
 
 
 @dataclass(frozen=True, kw_only=True)

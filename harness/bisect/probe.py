@@ -11,22 +11,24 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
+from harness.contracts.records import KNOWN, append_records, place, place_of
 from harness.environments.build import Environment, InstallFailed, build, cache_folder
 from harness.environments.locks import LockBook
 from harness.environments.resolve import Lock, Unresolved, resolve
 from harness.errors import EnvironmentFailure
 from harness.interface import SCHEMA, CellState
 from harness.judge.reference import published, read_reference
+from harness.machine import machine_facts
 from harness.matrix.read import MATRICES
-from harness.records import KNOWN, append_records, key_of, machine_facts, place, place_of
+from harness.run.keys import key_of
 from harness.run.workers import KeptWorkers, cell_facts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from harness.contracts.records import Record
     from harness.matrix.cases import Case
     from harness.matrix.spec import Cell
-    from harness.records import Record
     from harness.run.runs import Run
     from harness.run.store import Store
 

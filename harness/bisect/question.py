@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.bisect.symptom import summary
-from harness.records import append_records, read_records
+from harness.contracts.records import append_records, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness.records import Record
+    from harness.contracts.records import Record
 
 
 @dataclass(frozen=True, kw_only=True)

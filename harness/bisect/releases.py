@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from harness.bisect.probe import Prober
     from harness.bisect.question import Asking
+    from harness.contracts.records import Record
     from harness.environments.releases import Release
     from harness.environments.resolve import Lock
     from harness.matrix.spec import Cell
-    from harness.records import Record
 
     Ask = Callable[[int, str], Record]
 

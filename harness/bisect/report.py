@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from harness.bisect.flow import Result
     from harness.bisect.question import Step
     from harness.bisect.releases import Found
-    from harness.records import Record
+    from harness.contracts.records import Record
 
 _COLUMNS = 100
 _FILES = 12

@@ -20,7 +20,7 @@ from harness.latency.ratio import own_times
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.records import Record
+    from harness.contracts.records import Record
 
 
 _UNANSWERED = frozenset({Outcome.UNSUPPORTED, Outcome.NO_DEVICE, Outcome.NOT_RUN})

@@ -19,9 +19,9 @@ from harness.matrix.cases import load_cases, select_variants
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.contracts.records import Record
     from harness.explain.advice import Advice, Failure, Measured, Nearest, Use
     from harness.matrix.cases import Case
-    from harness.records import Record
 
 _BOUNDED = ("peft", "transformers", "torch", "sentence-transformers", "python")
 _SHOWN = 5

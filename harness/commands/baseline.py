@@ -17,11 +17,11 @@ def baseline(matrix: str, cells: int, pip_cells: int, jobs: int | None) -> None:
 
     The exit status is 1 when the two ways do not give the same outcomes.
     """
+    from harness.contracts.records import read_run
     from harness.environments.locks import lock_book
     from harness.matrix.cases import load_cases
     from harness.matrix.plan import Selection, plan_run
     from harness.matrix.read import load_matrix
-    from harness.records import read_run
     from harness.run.cost import free_memory_jobs
     from harness.run.pipeline import run_matrix
     from harness.run.runs import new_run

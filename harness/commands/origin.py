@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.contracts.records import place_of, read_run
 from harness.errors import UsageError
 from harness.judge.reference import published, read_reference
 from harness.matrix.cases import load_cases
-from harness.records import place_of, read_run
 from harness.run.runs import find_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from harness.contracts.records import Record
     from harness.matrix.cases import Case
-    from harness.records import Record
 
 _DEFAULTS: tuple[str, ...] = ("documented", "grid")
 

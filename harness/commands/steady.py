@@ -10,7 +10,7 @@ import click
 from harness.errors import ExitStatus
 
 if TYPE_CHECKING:
-    from harness.records import Record
+    from harness.contracts.records import Record
     from harness.selfcheck.steady import Steadiness
 
 

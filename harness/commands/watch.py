@@ -11,10 +11,10 @@ import click
 from harness.errors import ExitStatus
 
 if TYPE_CHECKING:
+    from harness.contracts.records import Record
     from harness.latency.history import Suspect
     from harness.latency.verdicts import Row
     from harness.matrix.spec import Cell
-    from harness.records import Record
 
 
 @click.command(epilog="Example: python -m harness watch nightly --run nightly-20261121-010203")
@@ -31,10 +31,10 @@ def watch(matrix: str, run_id: str | None, budget: float, look_only: bool) -> No
     The history is the store of this machine. A change point only raises a suspicion; told is what `compare` confirms
     between the cell as it was before the change and as it is now. Exit status 1 when something is confirmed.
     """
+    from harness.contracts.records import read_run
     from harness.latency.history import suspects
     from harness.latency.statistics import Difference
     from harness.paths import reports_folder
-    from harness.records import read_run
     from harness.run.runs import find_run
     from harness.run.store import Store
 

@@ -10,7 +10,7 @@ import click
 from harness.errors import ExitStatus
 
 if TYPE_CHECKING:
-    from harness.records import Record
+    from harness.contracts.records import Record
 
 _run_option = click.option("--run", "run_id", metavar="RUN", help="Hold the windows against this run, too.")
 

@@ -15,10 +15,10 @@ from harness.interface import CellState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from harness.contracts.records import Record
     from harness.explain.boxes import Box
     from harness.explain.table import Axis, Table
     from harness.matrix.spec import Cell
-    from harness.records import Record
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

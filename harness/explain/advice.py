@@ -15,8 +15,8 @@ from harness.interface import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from harness.contracts.records import Record
     from harness.explain.filters import Where
-    from harness.records import Record
 
 _WORST_FIRST = (Outcome.WRONG, Outcome.CRASHED, Outcome.ERROR, Outcome.TIMEOUT, Outcome.OUT_OF_MEMORY)
 _FAR = 10_000

@@ -17,7 +17,7 @@ from harness.matrix.spec import PACKAGES
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from harness.records import Record
+    from harness.contracts.records import Record
 
 _WORD = re.compile(r"^\s*([\w-]*?)\s*(~=|===?|!=|<=|>=|<|>|=)\s*(.+?)\s*$")
 _VERSIONED = (*PACKAGES, "python")

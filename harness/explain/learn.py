@@ -22,9 +22,9 @@ from harness.explain.table import EXPLAINED, PASSED, Label, tables_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from harness.contracts.records import Record
     from harness.explain.boxes import Box, Point
     from harness.explain.table import Table
-    from harness.records import Record
 
 
 _ALTERNATIVES = 3

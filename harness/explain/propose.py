@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 
+from harness.contracts.records import MEASURED
 from harness.errors import CaseError
 from harness.explain.boxes import contains, largest_boxes, weight
 from harness.explain.cover import smallest_cover
@@ -20,14 +21,13 @@ from harness.interface import Outcome
 from harness.judge.expectations import check_windows, expectation_nodes
 from harness.judge.verdicts import covers, expectation_for, matches, versions_of
 from harness.paths import ROOT
-from harness.records import MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from harness.contracts.records import Record
     from harness.explain.boxes import Box, Point
     from harness.matrix.cases import Case
-    from harness.records import Record
 
 
 def proposed(case: Case, source: str, records: Iterable[Record]) -> str:

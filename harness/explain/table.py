@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
+from harness.contracts.records import MEASURED
 from harness.interface import CellState, Outcome
 from harness.judge.verdicts import versions_of
-from harness.records import MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from harness.contracts.records import Record
     from harness.explain.boxes import Point
-    from harness.records import Record
 
 
 EXPLAINED = ("peft", "transformers", "sentence-transformers", "torch", "python")

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 from packaging.specifiers import Specifier, SpecifierSet
 from packaging.version import Version
 
+from harness.contracts.records import MEASURED
 from harness.interface import Outcome, variant_id
 from harness.judge.verdicts import covers, matches, versions_of
-from harness.records import MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from harness.contracts.records import Record
     from harness.interface import Expectation
     from harness.matrix.cases import Case
-    from harness.records import Record
 
 _INCLUSIVE = {">=", "<=", "=="}
 _AXES = ("peft", "transformers")

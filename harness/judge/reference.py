@@ -9,10 +9,10 @@ import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from harness.contracts.records import Record, place, place_of, read_run
 from harness.errors import UsageError
 from harness.latency.ratio import cached_over_uncached
 from harness.paths import ROOT, file_name
-from harness.records import Record, place, place_of, read_run
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 
+from harness.contracts.records import MEASURED, Record, place, place_of, read_run
 from harness.errors import ExitStatus, UsageError
 from harness.interface import CellState, selects
 from harness.judge.verdicts import AuditedClaim, Judged, Verdict, audit, judge, judge_cell_state
 from harness.matrix.source import is_source, slug
 from harness.matrix.spec import is_newest
-from harness.records import MEASURED, Record, place, place_of, read_run
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

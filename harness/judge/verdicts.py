@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.specifiers import SpecifierSet
 
+from harness.contracts.records import MEASURED
 from harness.interface import CellState, Outcome
 from harness.judge.cost_verdict import LOST, CostVerdict, judge_cost
-from harness.records import MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from harness.contracts.records import Record
     from harness.interface import Claim, Expectation
     from harness.matrix.cases import Case
-    from harness.records import Record
 
 
 class Verdict(StrEnum):

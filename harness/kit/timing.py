@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from multiprocessing.connection import Client
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +15,7 @@ import torch
 
 from harness.kit.counters import ForwardCounter
 from harness.kit.oracles import greedy_by_generate
+from harness.kit.turns import Over, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -318,41 +317,6 @@ def _highest_resident() -> int | None:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return None
-
-
-class Over(Exception):
-    """The other side wants no more samples."""
-
-
-class Turns:
-    """A connection to the one who gives the turns. Messages are JSON; the other side speaks only when asked."""
-
-    def __init__(self, address: str, hello: dict[str, Any]) -> None:
-        """Connect to a Unix socket; ``hello`` tells who is there and what a call costs."""
-        self._connection = Client(address, family="AF_UNIX")
-        self._connection.send_bytes(json.dumps(hello).encode())
-
-    def __enter__(self) -> Self:
-        """Keep the connection while the series lasts."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Let go."""
-        self._connection.close()
-
-    def wait(self) -> dict[str, Any]:
-        """Say that this side has stopped running, and sleep until it may run again.
-
-        Gives ``{"arm": name, "label": name of the sample, "plant": share}``. Raises :class:`Over`.
-        """
-        try:
-            self._connection.send_bytes(b"{}")
-            turn: dict[str, Any] = json.loads(self._connection.recv_bytes())
-        except (EOFError, OSError):
-            raise Over from None
-        if not turn:
-            raise Over
-        return turn
 
 
 _SHORT = 64

@@ -20,7 +20,7 @@ from harness.latency.statistics import FLOOR
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from harness.records import Record
+    from harness.contracts.records import Record
 
 FEWEST_NIGHTS = 4
 LIKELY = 0.2

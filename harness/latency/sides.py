@@ -16,19 +16,20 @@ from harness.environments.resolve import Lock, resolve
 from harness.errors import EnvironmentFailure, UsageError
 from harness.latency.ratio import own_times
 from harness.latency.turns import Table, play
+from harness.machine import machine_facts
 from harness.matrix.cases import load_cases, select_variants
-from harness.records import key_of, machine_facts
+from harness.run.keys import key_of
 from harness.run.workers import KeptWorker, cell_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from harness.contracts.records import Record
     from harness.environments.build import Environment
     from harness.environments.locks import LockBook
     from harness.latency.turns import Turn
     from harness.matrix.cases import Case
     from harness.matrix.spec import Cell
-    from harness.records import Record
     from harness.run.runs import Run
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
 from harness.interface import selects, with_defaults
+from harness.machine import gpus
 from harness.matrix.cases import means, select_variants
 from harness.matrix.weights import refuse_unknown
-from harness.records import gpus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
+from harness.contracts.records import FAILED
 from harness.interface import Oracle, Outcome, variant_id
-from harness.records import FAILED
 from harness.report.failures import table
 from harness.report.grid import MARKS, ORDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from harness.contracts.records import Record
     from harness.matrix.cases import Case
-    from harness.records import Record
 
 _ORACLES = {
     Oracle.CACHE: "`generate` against a plain loop over `forward`, which uses neither `generate` nor a cache",

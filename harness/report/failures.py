@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
+from harness.contracts.records import FAILED
 from harness.interface import Outcome, variant_id
 from harness.judge.verdicts import expectation_for, versions_of
-from harness.records import FAILED
 from harness.report.grid import MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from harness.contracts.records import Record
     from harness.matrix.cases import Case
-    from harness.records import Record
 
 PACKAGES = ("peft", "transformers", "sentence-transformers", "torch")
 ALWAYS = {"peft", "transformers"}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from harness.contracts.records import FAILED
 from harness.environments.locks import lock_book
 from harness.environments.resolve import Lock, resolve
 from harness.errors import UsageError
 from harness.interface import selects, variant_id
 from harness.judge.verdicts import expectation_for
-from harness.records import FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

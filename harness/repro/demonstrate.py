@@ -10,12 +10,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.contracts.records import place, place_of, read_run
 from harness.environments.index import uv_environment
 from harness.environments.resolve import find_uv
 from harness.interface import Outcome, variant_id
 from harness.judge.verdicts import expectation_for
 from harness.matrix.plan import Selection
-from harness.records import place, place_of, read_run
 from harness.repro.choose import lock_of
 from harness.repro.script import script
 from harness.run.pipeline import run_matrix
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from harness.contracts.records import Record
     from harness.interface import Expectation
     from harness.matrix.cases import Case
     from harness.matrix.spec import Cell, Matrix
-    from harness.records import Record
     from harness.run.runs import Run
 
 _SHOWN = (Outcome.ERROR, Outcome.WRONG)

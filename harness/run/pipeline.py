@@ -7,24 +7,26 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from harness.contracts.records import KNOWN, append_records, read_run
 from harness.environments.disk import keep_within_budget
 from harness.environments.locks import lock_book
 from harness.environments.resolve import Lock, Unresolved, resolve
+from harness.machine import machine_facts
 from harness.matrix.plan import Selection, plan_run
 from harness.paths import reports_folder
 from harness.progress import Progress
-from harness.records import KNOWN, append_records, key_of, machine_facts, read_run
 from harness.run.cost import MemoryWatch, free_memory_jobs
+from harness.run.keys import key_of
 from harness.run.runs import Run, unfinished_runs
 from harness.run.store import Store
 from harness.run.workers import Measurement, WorkItem
 
 if TYPE_CHECKING:
+    from harness.contracts.records import Record
     from harness.environments.locks import LockBook
     from harness.matrix.cases import Case
     from harness.matrix.plan import PlannedCell
     from harness.matrix.spec import Cell, Matrix
-    from harness.records import Record
 
 _RESOLVERS = 4
 """Resolver processes at a time; each mostly waits for the index."""
@@ -85,7 +87,7 @@ def run_matrix(
         run.mark_finished()
     if items:
         watch.cost.write(run.folder / f"cost.{_part(planned)}.json")
-        progress.end(watch.cost)
+        progress.end(seconds=watch.cost.seconds, peak=watch.cost.peak)
         keep_within_budget(progress)
     measurement.raise_failures()
 

@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from harness.records import LASTING, Record
+from harness.contracts.records import LASTING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

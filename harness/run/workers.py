@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from harness.contracts.records import append_records, mend, read_records
 from harness.environments.build import Environment, InstallFailed, build, cache_folder
 from harness.environments.index import clean_environment
 from harness.errors import EnvironmentFailure
 from harness.interface import SCHEMA, CellState
+from harness.machine import machine_facts
 from harness.matrix.spec import PACKAGES
 from harness.paths import ROOT
-from harness.records import append_records, machine_facts, mend, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
     Builder = Callable[[Lock, str], Environment]
 
+    from harness.contracts.records import Record
     from harness.environments.build import Environment
-    from harness.records import Record
 
 
 FORKS = sys.platform == "linux"

@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.contracts.records import read_run
 from harness.environments.build import TOOLS
 from harness.environments.index import uv_environment
 from harness.environments.resolve import find_uv
 from harness.errors import EnvironmentFailure
 from harness.paths import ROOT
-from harness.records import read_run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.contracts.records import Record
     from harness.environments.resolve import Lock
     from harness.matrix.plan import PlannedCell
-    from harness.records import Record
 
 BACKENDS = {"uv": "uv", "pip": "virtualenv"}
 """How nox makes environments and installs into them: the name that we print, and nox's own."""

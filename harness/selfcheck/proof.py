@@ -5,21 +5,21 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from harness.contracts.records import place_of, read_run
 from harness.environments.build import build, build_full
 from harness.environments.locks import lock_book
 from harness.environments.resolve import Lock
 from harness.matrix.plan import plan_run
 from harness.progress import Progress
-from harness.records import place_of, read_run
 from harness.run.pipeline import divide, group_by_base, measure_groups, resolve_all, share_out
 from harness.run.runs import Run
 from harness.run.workers import Measurement
 
 if TYPE_CHECKING:
+    from harness.contracts.records import Record
     from harness.matrix.cases import Case
     from harness.matrix.plan import PlannedCell, Selection
     from harness.matrix.spec import Matrix
-    from harness.records import Record
     from harness.run.workers import Builder
 
 T = TypeVar("T")

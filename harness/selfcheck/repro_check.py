@@ -7,11 +7,11 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
+from harness.contracts.records import place, place_of, read_run
 from harness.environments.build import build
 from harness.environments.index import clean_environment
 from harness.interface import variant_id
 from harness.matrix.plan import Selection
-from harness.records import place, place_of, read_run
 from harness.repro.choose import lock_of
 from harness.repro.demonstrate import Shown, Window, read_verdict
 from harness.repro.script import script

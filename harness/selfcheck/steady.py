@@ -15,10 +15,10 @@ from harness.selfcheck.proof import COMPARED, essence, locked, measure_apart
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from harness.contracts.records import Record
     from harness.matrix.cases import Case
     from harness.matrix.plan import PlannedCell, Selection
     from harness.matrix.spec import Matrix
-    from harness.records import Record
 
 Place = tuple[str, ...]
 

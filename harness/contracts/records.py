@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import platform
-import shutil
-import subprocess
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.interface import Outcome
-from harness.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
-    from harness.matrix.cases import Case
 
 Record = dict[str, Any]
 """A line of a run, as ``DESIGN`` describes it; ``schema`` tells the version."""
@@ -87,73 +79,3 @@ def mend(path: Path) -> None:
         whole = data[: data.rfind(b"\n") + 1]
         with path.open("r+b") as file:
             file.truncate(len(whole))
-
-
-def key_of(
-    *,
-    lock: str,
-    python: str,
-    case: Case,
-    variant: Mapping[str, str],
-    machine: Mapping[str, Any],
-    timed: bool = True,
-    examples: int | None = None,
-) -> str:
-    """Name a measurement by all that can change it: versions, code, variant and machine."""
-    about = {
-        "lock": lock,
-        "python": python,
-        "case": case.digest,
-        "harness": incell_digest(),
-        "variant": dict(variant),
-        **({} if timed else {"timed": False}),
-        **({} if examples is None else {"examples": examples}),
-        "machine": [machine["cpu"], machine["platform"], machine["gpu"], os.environ.get("UV_TORCH_BACKEND", "")],
-    }
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
-
-
-@cache
-def incell_digest() -> str:
-    """Digest what runs beside every case: ``harness.cell``, its interface, and the committed weights."""
-    digest = hashlib.sha256()
-    for pattern in (
-        "harness/cell/*.py",
-        "harness/kit/*.py",
-        "harness/interface.py",
-        "cases/conftest.py",
-        "cases/pytest.ini",
-        "cases/checkpoints/*.safetensors",
-        "cases/adapters/*/*/*",
-    ):
-        for path in sorted(ROOT.glob(pattern)):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def gpus() -> str:
-    """List the GPUs that the NVIDIA driver knows, as one line; empty where there is none."""
-    if shutil.which("nvidia-smi") is None:
-        return ""
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)  # noqa: S607
-    names = [line.partition("(")[0].partition(":")[2].strip() for line in listed.stdout.splitlines() if "GPU" in line]
-    return ", ".join(names)
-
-
-@cache
-def machine_facts() -> dict[str, Any]:
-    """Describe this machine as records name it. The worker adds the GPU that it really used."""
-    model = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "gpu": gpus() or None,
-        "platform": f"{platform.system().lower()}-{platform.machine()}",
-    }

@@ -1,0 +1,1 @@
+"""What crosses a file: records, jobs, plans and locks, each with one reader that validates and one writer."""
