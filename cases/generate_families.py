@@ -7,12 +7,21 @@ users call it, ``workaround`` for ``use_cache=False``. LoRA is the control: what
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
 
-from harness.interface import Expectation, Variants
-
-if TYPE_CHECKING:
-    from harness.kit.trial import Trial
+from harness.kit import (
+    LORA,
+    LORA_TARGETS,
+    Expectation,
+    Trial,
+    Variants,
+    attach,
+    encode_for,
+    expect_prompt_used,
+    expect_same_generation,
+    greedy_by_forward,
+    make_model,
+)
 
 DOCUMENT = None
 UPSTREAM = (
@@ -194,13 +203,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Compare generated with forward-loop tokens, and those with the base model's (the cache oracle)."""
-    import torch
-
-    from harness.kit.families import LORA_TARGETS
-    from harness.kit.methods import LORA, attach
-    from harness.kit.models import encode_for, make_model
-    from harness.kit.oracles import expect_prompt_used, expect_same_generation, greedy_by_forward
-
     device = trial.torch_device()
     base = make_model(trial.model, device=device, trained=False)
     ids = encode_for(trial.model, QUESTION, device=device)

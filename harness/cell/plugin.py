@@ -52,7 +52,7 @@ class CasePlugin:
         self._imported = 0
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Give ``check`` one call for each variant."""
+        """Parametrise ``check`` with the variants."""
         if "trial" not in metafunc.fixturenames:
             return
         case = metafunc.module.__name__.rpartition(".")[2]

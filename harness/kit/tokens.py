@@ -42,7 +42,7 @@ def make_tokenizer(*, padding_side: str = "left") -> PreTrainedTokenizerFast:
 
 
 def encode(text: str, *, device: str | torch.device = "cpu") -> torch.Tensor:
-    """Give the ids of ``text`` after a leading ``<s>``, shape ``(1, length)``; ``</s>`` is one token."""
+    """Return the ids of ``text`` after a leading ``<s>``, shape ``(1, length)``; ``</s>`` is one token."""
     import torch
 
     pieces = re.findall(r"</s>|.", text, flags=re.DOTALL)
@@ -51,7 +51,7 @@ def encode(text: str, *, device: str | torch.device = "cpu") -> torch.Tensor:
 
 
 def decode(ids: torch.Tensor) -> str:
-    """Give the text of a 1-d tensor of ids up to the first ``</s>``."""
+    """Return the text of a 1-d tensor of ids up to the first ``</s>``."""
     names = {index: token for token, index in VOCABULARY.items()}
     text = ""
     for index in ids.tolist():
