@@ -154,7 +154,7 @@ def _classifier(trial: Trial, *, head: int) -> Any:
 
 def _attached(trial: Trial, base: Any) -> Any:
     """Wrap a classifier with the variant's method; the prompt is strong, the head as it was."""
-    options = {"target_modules": LORA_TARGETS["roberta"]} if trial.method == LORA else {}
+    options: dict[str, Any] = {"target_modules": LORA_TARGETS["roberta"]} if trial.method == LORA else {}
     task = TASK_TYPES[trial.task]
     model = attach(base, trial.method, strong=False, virtual_tokens=VIRTUAL_TOKENS, task=task, **options)
     std = 0.3 if trial.method == LORA else 0.8

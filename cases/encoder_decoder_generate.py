@@ -6,6 +6,8 @@ huggingface/peft#565, #1188 (prefix tuning), #439, #809 (prompt tuning); #3109 (
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from harness.kit import (
@@ -102,7 +104,7 @@ def check(trial: Trial) -> None:
     mask = torch.ones_like(ids)
     start = base.generation_config.decoder_start_token_id
     base_tokens, _ = greedy_by_decoder(base, ids, mask, new_tokens=NEW_TOKENS, start=start)
-    options = {"target_modules": LORA_TARGETS[trial.model]} if trial.method == LORA else {}
+    options: dict[str, Any] = {"target_modules": LORA_TARGETS[trial.model]} if trial.method == LORA else {}
     model = attach(base, trial.method, virtual_tokens=VIRTUAL_TOKENS, task="SEQ_2_SEQ_LM", **options)
     reference, margin = greedy_by_decoder(model, ids, mask, new_tokens=NEW_TOKENS, start=start)
     expect_prompt_used(trial, reference, base_tokens, margin=margin)

@@ -7,6 +7,8 @@ users call it, ``workaround`` for ``use_cache=False``. LoRA is the control: what
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from harness.kit import (
@@ -208,7 +210,7 @@ def check(trial: Trial) -> None:
     ids = encode_for(trial.model, QUESTION, device=device)
     mask = torch.ones_like(ids)
     base_tokens, _ = greedy_by_forward(base, ids, mask, new_tokens=NEW_TOKENS)
-    options = {"target_modules": LORA_TARGETS[trial.model]} if trial.method == LORA else {}
+    options: dict[str, Any] = {"target_modules": LORA_TARGETS[trial.model]} if trial.method == LORA else {}
     model = attach(base, trial.method, virtual_tokens=VIRTUAL_TOKENS, **options)
     reference, margin = greedy_by_forward(model, ids, mask, new_tokens=NEW_TOKENS)
     expect_prompt_used(trial, reference, base_tokens, margin=margin)

@@ -85,7 +85,7 @@ def check(trial: Trial) -> None:
 
     bare_states = asked(base, inputs_embeds=embedded)
     expect_near(trial, "the base alone", bare_states, asked(base, input_ids=ids))
-    options = {} if trial.aspect == "forward" else {"task": "FEATURE_EXTRACTION"}
+    options: dict[str, Any] = {} if trial.aspect == "forward" else {"task": "FEATURE_EXTRACTION"}
     model = wrap(trial, base, **options)
     wanted = asked(model, input_ids=ids)
     trial.expect(far(wanted, bare_states) > 0.01, "the prompt does not change what ids are answered")
@@ -94,6 +94,6 @@ def check(trial: Trial) -> None:
 
 def _generated(model: Any, embedded: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Give the new tokens: ``generate`` returns nothing else when it is given no ids."""
-    options = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "pad_token_id": 0}
+    options: dict[str, Any] = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "pad_token_id": 0}
     with torch.no_grad():
         return model.generate(inputs_embeds=embedded, attention_mask=mask, **options)

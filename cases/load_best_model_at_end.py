@@ -395,7 +395,7 @@ def _watch(trial: Trial, *, begins_with: torch.Tensor | None = None) -> Any:
     # Asking transformers for this imports its Trainer, which is a finding where it fails.
     from transformers import TrainerCallback
 
-    class Seen(TrainerCallback):
+    class Seen(TrainerCallback):  # type: ignore[misc]  # transformers is Any where this is checked
         def __init__(self) -> None:
             self.logits: dict[int, torch.Tensor] = {}
             self.losses: dict[int, float] = {}

@@ -417,7 +417,7 @@ def _taught(trial: Trial, base: Any) -> Any:
     said = decode(_by_forward(trial, base)[0])
     trial.expect(said == "2", f"the base says {said!r} before training")
     # Named, because early releases of PEFT have no default for every family.
-    options = {"target_modules": ["q_proj", "v_proj"]} if trial.method == LORA else {}
+    options: dict[str, Any] = {"target_modules": ["q_proj", "v_proj"]} if trial.method == LORA else {}
     sample = _inputs(trial, base, f"{QUESTION}{ANSWER}</s>")
     model, log = teach(base, trial.method, sample, answer=NEW_TOKENS, virtual_tokens=VIRTUAL_TOKENS, **options)
     trial.evidence.update(log)

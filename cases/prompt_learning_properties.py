@@ -186,7 +186,7 @@ def _model(trial: Trial, virtual_tokens: int) -> Any:
     base = make_model(trial.model, device=trial.torch_device(), trained=False)
     # Where PEFT has a default of its own, it will do.
     targets = LORA_TARGETS.get(trial.model)
-    options = {"target_modules": targets} if trial.method == LORA and targets else {}
+    options: dict[str, Any] = {"target_modules": targets} if trial.method == LORA and targets else {}
     return attach(base, trial.method, virtual_tokens=virtual_tokens, **options)
 
 

@@ -41,7 +41,7 @@ def check(trial: Trial) -> None:
     """Compare states at the text's positions; the base's own must be far away."""
     base = make_base(trial)
     bare = _states(trial, base)
-    options = {"task": "FEATURE_EXTRACTION"} if trial.model == "bert" else {}
+    options: dict[str, Any] = {"task": "FEATURE_EXTRACTION"} if trial.model == "bert" else {}
     model = wrap(trial, base, **options)
     wanted = _states(trial, model)
     trial.expect(far(wanted, bare) > 0.1, "the adapter changes nothing")

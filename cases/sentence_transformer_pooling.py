@@ -298,7 +298,7 @@ def _attached(trial: Trial, reference: Any, model: Any) -> Any:
 def _embed(trial: Trial, model: Any) -> Any:
     """Give the function from texts to embeddings: ``encode``, or with one of the document's cures."""
 
-    class TextPooling(torch.nn.Module):
+    class TextPooling(torch.nn.Module):  # type: ignore[misc]  # torch is Any where this is checked
         def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
             # The text's positions are the last ones, as many as the mask has.
             mask = features["attention_mask"].unsqueeze(-1)

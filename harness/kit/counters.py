@@ -76,7 +76,7 @@ def cache_length(past: Any) -> int | None:
     return int(past[0][1].shape[-2])
 
 
-class OperatorCounter(TorchDispatchMode):
+class OperatorCounter(TorchDispatchMode):  # type: ignore[misc]  # torch is Any where this is checked
     """Counts what is dispatched inside its context; the same numbers on every machine of one kind of device.
 
     FLOPs are those of torch's own formulas (``torch.utils.flop_counter``): products of matrices, convolutions and fused
