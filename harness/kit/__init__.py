@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from harness.kit.outcomes import NoDevice, Unsupported, WrongAnswer
     from harness.kit.properties import for_all_examples
     from harness.kit.timing import generating_arms, grow, interleave
-    from harness.kit.tokens import EOS, PAD, VOCAB_SIZE, VOCABULARY, decode, encode, make_tokenizer
+    from harness.kit.tokens import EOS, VOCAB_SIZE, VOCABULARY, decode, encode, make_tokenizer
     from harness.kit.trial import Trial
 
 

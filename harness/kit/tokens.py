@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerFast
 if TYPE_CHECKING:
     import torch
 
-PAD, BOS, EOS, UNKNOWN, CLS, SEP, MASK = 0, 1, 2, 3, 4, 5, 6
+BOS, EOS, UNKNOWN = 1, 2, 3
+"""Ids, as places in :data:`SPECIAL`."""
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
 ALPHABET = "0123456789+-*= abcdefghijklmnopqrstuvwxyz.,?!:'"
 VOCABULARY = {token: index for index, token in enumerate((*SPECIAL, *ALPHABET))}
