@@ -6,14 +6,11 @@ prompt makes the cache longer than the text (huggingface/peft#1391 is of that ki
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import NEW_TOKENS, VOCAB_SIZE, Expectation, Trial, Variants, greedy_by_generate, hold, make_base
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1391",)
@@ -177,10 +174,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """The assistant is the base model without the adapter, so that it guesses wrong and right."""
-    from harness.kit.answers import NEW_TOKENS, hold, make_base
-    from harness.kit.oracles import greedy_by_generate
-    from harness.kit.tokens import VOCAB_SIZE
-
     if trial.aspect == "assistant":
         options: dict[str, Any] = {"assistant_model": make_base(trial)}
     else:

@@ -6,14 +6,11 @@ PEFT repeats the prompt for each beam. The oracle is a beam search written out o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import NEW_TOKENS, Expectation, Trial, Variants, beams_by_forward, greedy_by_generate, hold
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2123",)
@@ -122,8 +119,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """All beams are compared, best first: a wrong prompt in one of them shows."""
-    from harness.kit.answers import NEW_TOKENS, hold
-    from harness.kit.oracles import beams_by_forward, greedy_by_generate
 
     def by_generate(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         options = {"num_beams": BEAMS, "num_return_sequences": BEAMS, "use_cache": trial.aspect == "cached"}

@@ -7,14 +7,11 @@ the caches that PEFT makes itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import NEW_TOKENS, Expectation, Trial, Unsupported, Variants, encode, greedy, greedy_by_generate, hold
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1391", "https://github.com/huggingface/peft/pull/2096")
@@ -119,13 +116,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """The forward loop over the whole conversation is what each turn has to say."""
-    import torch
-
-    from harness.kit.answers import NEW_TOKENS, greedy, hold
-    from harness.kit.oracles import greedy_by_generate
-    from harness.kit.outcomes import Unsupported
-    from harness.kit.tokens import encode
-
     try:
         from transformers import DynamicCache
     except ImportError:

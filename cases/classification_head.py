@@ -6,12 +6,12 @@ the adapter is loaded on has another head, as a model has whose head is initiali
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import peft
+import torch
 
-if TYPE_CHECKING:
-    from harness.kit.trial import Trial
+from harness.kit import Expectation, Trial, Variants, expect_near, far, fill, logits, make_base, question, wrap
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/2220", "https://github.com/huggingface/peft/pull/2646")
@@ -77,11 +77,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Train for a few steps, then compare the answer in memory with the one after loading."""
-    import peft
-    import torch
-
-    from harness.kit.answers import far, logits, near, question, wrap
-
     ids, mask = question(trial)
     model = wrap(trial, _base(trial, head=1), task="SEQ_CLS")
     before = logits(model, input_ids=ids, attention_mask=mask)
@@ -96,14 +91,11 @@ def check(trial: Trial) -> None:
     trial.expect(far(wanted, before) > 0.01, "training moves nothing")
     model.save_pretrained(trial.scratch)
     loaded = peft.PeftModel.from_pretrained(_base(trial, head=2), str(trial.scratch)).eval()
-    near(trial, "loaded against in memory", logits(loaded, input_ids=ids, attention_mask=mask), wanted)
+    expect_near(trial, "loaded against in memory", logits(loaded, input_ids=ids, attention_mask=mask), wanted)
 
 
 def _base(trial: Trial, *, head: int) -> Any:
     """Make a classifier whose head depends on ``head``."""
-    from harness.kit.answers import make_base
-    from harness.kit.models import fill
-
     model = make_base(trial, model_class=HEADS[trial.model], num_labels=3)
     fill(model, seed=head, std=0.3, only=lambda name: name.startswith(("score", "classifier")))
     return model

@@ -6,12 +6,9 @@ wrong is guards and control flow, not arithmetic. PEFT's guide says what it comp
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
 
-from harness.interface import Expectation, Variants
-
-if TYPE_CHECKING:
-    from harness.kit.trial import Trial
+from harness.kit import Expectation, Trial, Variants, expect_near, far, logits, make_base, question, wrap
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/blob/main/docs/source/developer_guides/torch_compile.md",)
@@ -40,10 +37,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Compare logits at two lengths: the second meets guards of the first."""
-    import torch
-
-    from harness.kit.answers import far, logits, make_base, near, question, wrap
-
     ids, mask = question(trial)
     torch._dynamo.reset()  # noqa: SLF001 - there is no public way back to a fresh compiler
     base = make_base(trial)
@@ -54,4 +47,4 @@ def check(trial: Trial) -> None:
         some = {"input_ids": ids[:, :length], "attention_mask": mask[:, :length]}
         wanted = logits(model, length=length, **some)
         trial.expect(far(wanted, bare[:, :length]) > 0.01, "the prompt changes nothing")
-        near(trial, f"compiled against eager, {length} tokens", logits(compiled, length=length, **some), wanted)
+        expect_near(trial, f"compiled against eager, {length} tokens", logits(compiled, length=length, **some), wanted)

@@ -7,14 +7,25 @@ oracle, and it needs nothing of PEFT. ``named`` trains CPT under an adapter name
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import peft
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import (
+    INIT_TEXT,
+    Expectation,
+    Trial,
+    Variants,
+    attach,
+    encode,
+    expect_prompt_used,
+    expect_same_generation,
+    greedy_by_forward,
+    make_adapter_config,
+    make_model,
+    make_tokenizer,
+)
 
 DOCUMENT = None
 UPSTREAM = (
@@ -64,13 +75,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Compare with the base model, which gets the words as tokens (prompt used, cache and reload oracles)."""
-    import torch
-
-    from harness.kit.methods import INIT_TEXT
-    from harness.kit.models import make_model
-    from harness.kit.oracles import expect_prompt_used, expect_same_generation, greedy_by_forward
-    from harness.kit.tokens import encode
-
     device = trial.torch_device()
     base = make_model(trial.model, device=device, trained=False)
     ids = encode(QUESTION, device=device)
@@ -98,9 +102,6 @@ def check(trial: Trial) -> None:
 
 def _attach(trial: Trial, base: Any, words: torch.Tensor, **options: Any) -> Any:
     """Wrap ``base`` with a prompt of words, as PEFT initialises it."""
-    from harness.kit.methods import attach
-    from harness.kit.tokens import make_tokenizer
-
     if trial.method == "cpt":
         return attach(base, "cpt", strong=False, cpt_token_ids=words[0].tolist(), **options)
     folder = trial.scratch / "tokenizer"
@@ -110,10 +111,6 @@ def _attach(trial: Trial, base: Any, words: torch.Tensor, **options: Any) -> Any
 
 def _reloaded(trial: Trial, model: Any, device: torch.device) -> Any:
     """Save the adapter and load it on a fresh base."""
-    import peft
-
-    from harness.kit.models import make_model
-
     folder = trial.scratch / "adapter"
     model.save_pretrained(folder)
     fresh = make_model(trial.model, device=device, trained=False)
@@ -122,13 +119,8 @@ def _reloaded(trial: Trial, model: Any, device: torch.device) -> Any:
 
 def _teach(trial: Trial, base: Any, ids: torch.Tensor, words: torch.Tensor) -> None:
     """Take one step of training; the loss must be a number and fall, whatever the adapter is called."""
-    import peft
-    import torch
-
-    from harness.kit.methods import make_config
-
     name = "default" if trial.aspect == "taught" else "digits"
-    model = peft.get_peft_model(base, make_config("cpt", cpt_token_ids=words[0].tolist()), adapter_name=name)
+    model = peft.get_peft_model(base, make_adapter_config("cpt", cpt_token_ids=words[0].tolist()), adapter_name=name)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trainable, lr=0.01)
     # The last token is the answer (type 4); all before it is the question.

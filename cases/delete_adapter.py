@@ -6,12 +6,9 @@ in use, ``active`` the one that is; ``name_again`` makes a new adapter under the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
-
-if TYPE_CHECKING:
-    from harness.kit.trial import Trial
+from harness.kit import Expectation, Trial, Variants, add_adapter, expect_near, far, logits, question, with_one_adapter
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/3638", "https://github.com/huggingface/peft/pull/3639")
@@ -81,18 +78,15 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Compare with each adapter alone on a fresh base."""
-    from harness.kit.adapters import add, alone
-    from harness.kit.answers import far, logits, near, question
-
     ids, mask = question(trial)
 
     def said(model: Any) -> Any:
         return logits(model, length=ids.shape[1], input_ids=ids, attention_mask=mask)
 
-    wanted = {name: said(alone(trial, name, length)) for name, length in LENGTHS.items()}
+    wanted = {name: said(with_one_adapter(trial, name, length)) for name, length in LENGTHS.items()}
     trial.expect(far(*wanted.values()) > 0.1, "the two adapters say the same")
-    model = alone(trial, "default", LENGTHS["default"])
-    add(trial, model, "other", LENGTHS["other"])
+    model = with_one_adapter(trial, "default", LENGTHS["default"])
+    add_adapter(trial, model, "other", LENGTHS["other"])
     gone, stays = ("default", "other") if trial.aspect == "active" else ("other", "default")
     model.delete_adapter(gone)
     trial.expect(gone not in model.peft_config, "the deleted adapter's config is still there")
@@ -100,8 +94,8 @@ def check(trial: Trial) -> None:
     trial.expect(not left, "the deleted adapter's weights are still there")
     if trial.aspect == "active":
         model.set_adapter(stays)
-    near(trial, "the adapter that stays against alone", said(model), wanted[stays])
+    expect_near(trial, "the adapter that stays against alone", said(model), wanted[stays])
     if trial.aspect == "name_again":
-        add(trial, model, gone, LENGTHS[gone])
+        add_adapter(trial, model, gone, LENGTHS[gone])
         model.set_adapter(gone)
-        near(trial, "the new adapter of the old name against alone", said(model), wanted[gone])
+        expect_near(trial, "the new adapter of the old name against alone", said(model), wanted[gone])

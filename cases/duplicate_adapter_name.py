@@ -5,12 +5,9 @@ peft #3559: ``add_adapter`` with a name that is taken made a fresh, untrained pr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
 
-from harness.interface import Expectation, Variants
-
-if TYPE_CHECKING:
-    from harness.kit.trial import Trial
+from harness.kit import Expectation, Trial, Variants, adapter_config, expect_near, logits, question, with_one_adapter
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/3559",)
@@ -74,19 +71,14 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Add the same name again, then ask the model what it said before."""
-    import torch
-
-    from harness.kit.adapters import alone, config_of
-    from harness.kit.answers import logits, near, question
-
     ids, mask = question(trial)
-    model = alone(trial, "default", VIRTUAL_TOKENS)
+    model = with_one_adapter(trial, "default", VIRTUAL_TOKENS)
     before = logits(model, input_ids=ids, attention_mask=mask)
     # A fresh prompt is drawn at random: the same one in every run.
     torch.manual_seed(0)
     try:
-        model.add_adapter("default", config_of(trial, VIRTUAL_TOKENS))
+        model.add_adapter("default", adapter_config(trial, VIRTUAL_TOKENS))
     except ValueError as error:
         trial.evidence["refused"] = str(error)
         trial.expect("default" in str(error), "the refusal does not name the adapter")
-    near(trial, "after the second of the name", logits(model.eval(), input_ids=ids, attention_mask=mask), before)
+    expect_near(trial, "after the second of the name", logits(model.eval(), input_ids=ids, attention_mask=mask), before)

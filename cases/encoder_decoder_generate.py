@@ -6,12 +6,23 @@ huggingface/peft#565, #1188 (prefix tuning), #439, #809 (prompt tuning); #3109 (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    from harness.kit.trial import Trial
+from harness.kit import (
+    LORA,
+    LORA_TARGETS,
+    Expectation,
+    Trial,
+    Variants,
+    attach,
+    encode_for,
+    expect_prompt_used,
+    expect_same_generation,
+    greedy_by_decoder,
+    make_model,
+)
 
 DOCUMENT = None
 UPSTREAM = (
@@ -87,20 +98,13 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Compare generated with forward-loop tokens, and those with the base model's (the cache oracle)."""
-    import torch
-
-    from harness.kit.families import LORA_TARGETS
-    from harness.kit.methods import LORA, attach
-    from harness.kit.models import encode_for, make_model
-    from harness.kit.oracles import expect_prompt_used, expect_same_generation, greedy_by_decoder
-
     device = trial.torch_device()
     base = make_model(trial.model, device=device, trained=False)
     ids = encode_for(trial.model, QUESTION, device=device)
     mask = torch.ones_like(ids)
     start = base.generation_config.decoder_start_token_id
     base_tokens, _ = greedy_by_decoder(base, ids, mask, new_tokens=NEW_TOKENS, start=start)
-    options = {"target_modules": LORA_TARGETS[trial.model]} if trial.method == LORA else {}
+    options: dict[str, Any] = {"target_modules": LORA_TARGETS[trial.model]} if trial.method == LORA else {}
     model = attach(base, trial.method, virtual_tokens=VIRTUAL_TOKENS, task="SEQ_2_SEQ_LM", **options)
     reference, margin = greedy_by_decoder(model, ids, mask, new_tokens=NEW_TOKENS, start=start)
     expect_prompt_used(trial, reference, base_tokens, margin=margin)

@@ -6,14 +6,22 @@ lengthens a mask as if it had two dimensions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import (
+    Expectation,
+    Trial,
+    Variants,
+    base_alone_can,
+    expect_near,
+    far,
+    logits,
+    make_base,
+    question,
+    wrap,
+)
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2452", "https://github.com/huggingface/peft/pull/2458")
@@ -104,10 +112,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Hide the first tokens either way and compare the logits of the others; without the mask they are other ones."""
-    import torch
-
-    from harness.kit.answers import base_alone_can, far, logits, make_base, near, question, wrap
-
     ids, ones = question(trial)
     length, shown = ids.shape[1], ids.shape[1] - HIDDEN
     flat = ones.clone()
@@ -124,4 +128,4 @@ def check(trial: Trial) -> None:
     model = wrap(trial, base)
     wanted = said(model, flat)
     trial.expect(far(wanted, said(model, ones)) > 0.01, "the mask changes nothing")
-    near(trial, "four dimensions against two", said(model, square), wanted)
+    expect_near(trial, "four dimensions against two", said(model, square), wanted)

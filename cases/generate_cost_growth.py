@@ -6,12 +6,11 @@ the cells where the curve is wanted.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Variants
+import torch
 
-if TYPE_CHECKING:
-    from harness.kit.trial import Trial
+from harness.kit import Trial, Variants, attach, encode, grow, make_model
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2131",)
@@ -33,13 +32,6 @@ EXPECTATIONS = ()
 
 def check(trial: Trial, benchmark: Any) -> None:
     """Count and time each length; with the cache each step must be fed one token, whatever the length."""
-    import torch
-
-    from harness.kit.methods import attach
-    from harness.kit.models import make_model
-    from harness.kit.timing import grow
-    from harness.kit.tokens import encode
-
     device = trial.torch_device()
     ids = encode(QUESTION, device=device)
     mask = torch.ones_like(ids)

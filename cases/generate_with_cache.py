@@ -7,12 +7,27 @@ A case of ``cached`` asks for ``generate`` as users call it; ``workaround`` asks
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Claim, Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    from harness.kit.trial import Trial
+from harness.kit import (
+    Claim,
+    Expectation,
+    ForwardCounter,
+    Trial,
+    Variants,
+    attach,
+    count_operators,
+    encode,
+    first_difference,
+    generating_arms,
+    greedy_by_forward,
+    greedy_by_generate,
+    interleave,
+    make_model,
+    same_tokens,
+)
 
 DOCUMENT = "000"
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2131", "https://github.com/huggingface/peft/issues/2123")
@@ -457,15 +472,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial, benchmark: Any) -> None:
     """Compare cached, uncached and forward-loop tokens, and with the base model's."""
-    import torch
-
-    from harness.kit.counters import ForwardCounter, count_operators
-    from harness.kit.methods import attach
-    from harness.kit.models import make_model
-    from harness.kit.oracles import first_difference, greedy_by_forward, greedy_by_generate, same_tokens
-    from harness.kit.timing import generating_arms, interleave
-    from harness.kit.tokens import encode
-
     device = trial.torch_device()
     base = make_model(trial.model, device=device, trained=False)
     ids = encode(QUESTION, device=device)

@@ -6,14 +6,11 @@ then wraps the model, ``after`` wraps it and then switches it on, as Trainer doe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import Expectation, Trial, Variants, far, make_base, question, wrap
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/869", "https://github.com/huggingface/peft/pull/2191")
@@ -80,8 +77,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Compare the loss and each gradient of the adapter with those of the same model without checkpointing."""
-    from harness.kit.answers import far
-
     wanted_loss, wanted = _gradients(trial, checkpointing=None)
     trial.expect(all(bool(one.any()) for one in wanted.values()), "without checkpointing a part gets no gradient")
     try:
@@ -103,7 +98,6 @@ def check(trial: Trial) -> None:
 
 def _gradients(trial: Trial, *, checkpointing: str | None) -> tuple[float, dict[str, torch.Tensor]]:
     """Give the loss of one step, and the gradient of each of the adapter's weights that has one."""
-    from harness.kit.answers import make_base, question, wrap
 
     def switch_on(model: Any) -> None:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

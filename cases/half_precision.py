@@ -6,14 +6,24 @@ sides, so that only the arithmetic differs; the adapter is left in the dtype tha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import peft
+import torch
 
-from harness.interface import Expectation, Variants
-
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import (
+    LORA,
+    NEW_TOKENS,
+    VIRTUAL_TOKENS,
+    Expectation,
+    Trial,
+    Variants,
+    adapter_options,
+    greedy_by_generate,
+    logits,
+    make_adapter_config,
+    make_model,
+    question,
+    strengthen,
+)
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/520",)
@@ -83,14 +93,6 @@ them; a prompt that is lost costs 0.3 to 1.3, which is asked for."""
 
 def check(trial: Trial) -> None:
     """What ``generate`` says is judged token by token: by float32, each is as good as the best within the tolerance."""
-    import peft
-    import torch
-
-    from harness.kit.answers import NEW_TOKENS, VIRTUAL_TOKENS, adapter_options, logits, question
-    from harness.kit.methods import LORA, make_config, strengthen
-    from harness.kit.models import make_model
-    from harness.kit.oracles import greedy_by_generate
-
     ids, mask = question(trial)
     options = adapter_options(trial.method) | ({} if trial.method == LORA else {"virtual_tokens": VIRTUAL_TOKENS})
     models = []
@@ -98,7 +100,7 @@ def check(trial: Trial) -> None:
         base = make_model(trial.model, device=ids.device, dtype=torch.bfloat16, trained=False)
         base = base if half else base.float()
         bare = logits(base, input_ids=ids, attention_mask=mask)
-        model = peft.get_peft_model(base, make_config(trial.method, **options)).to(ids.device)
+        model = peft.get_peft_model(base, make_adapter_config(trial.method, **options)).to(ids.device)
         strengthen(model, trial.method)
         with torch.no_grad():
             for weight in model.parameters():

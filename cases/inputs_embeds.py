@@ -6,14 +6,25 @@ language model, ``features`` asks a bare encoder.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import (
+    NEW_TOKENS,
+    Expectation,
+    Trial,
+    Variants,
+    base_alone_can,
+    expect_near,
+    expect_same_tokens,
+    far,
+    greedy,
+    logits,
+    make_base,
+    question,
+    wrap,
+)
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/3558",)
@@ -57,9 +68,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Ask with ids and with the embedding of the same ids, taken from the base model."""
-    from harness.kit.answers import base_alone_can, compare, far, greedy, make_base, near, question, wrap
-    from harness.kit.answers import logits as logits_of
-
     ids, mask = question(trial)
     base = make_base(trial)
     embedded = base.get_input_embeddings()(ids).detach()
@@ -67,29 +75,25 @@ def check(trial: Trial) -> None:
         bare = greedy(base, ids, mask)
         base_alone_can(lambda: _generated(base, embedded, mask), bare)
         model = wrap(trial, base)
-        compare(trial, _generated(model, embedded, mask), greedy(model, ids, mask), bare)
+        expect_same_tokens(trial, _generated(model, embedded, mask), greedy(model, ids, mask), bare)
         return
 
     def asked(model: Any, **how: torch.Tensor) -> torch.Tensor:
         if trial.aspect == "forward":
-            return logits_of(model, length=ids.shape[1], attention_mask=mask, **how)
+            return logits(model, length=ids.shape[1], attention_mask=mask, **how)
         return model(attention_mask=mask, **how).last_hidden_state.detach()[:, -ids.shape[1] :]
 
     bare_states = asked(base, inputs_embeds=embedded)
-    near(trial, "the base alone", bare_states, asked(base, input_ids=ids))
-    options = {} if trial.aspect == "forward" else {"task": "FEATURE_EXTRACTION"}
+    expect_near(trial, "the base alone", bare_states, asked(base, input_ids=ids))
+    options: dict[str, Any] = {} if trial.aspect == "forward" else {"task": "FEATURE_EXTRACTION"}
     model = wrap(trial, base, **options)
     wanted = asked(model, input_ids=ids)
     trial.expect(far(wanted, bare_states) > 0.01, "the prompt does not change what ids are answered")
-    near(trial, "embeddings against ids", asked(model, inputs_embeds=embedded), wanted)
+    expect_near(trial, "embeddings against ids", asked(model, inputs_embeds=embedded), wanted)
 
 
 def _generated(model: Any, embedded: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Give the new tokens: ``generate`` returns nothing else when it is given no ids."""
-    import torch
-
-    from harness.kit.answers import NEW_TOKENS
-
-    options = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "pad_token_id": 0}
+    options: dict[str, Any] = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "pad_token_id": 0}
     with torch.no_grad():
         return model.generate(inputs_embeds=embedded, attention_mask=mask, **options)

@@ -10,14 +10,13 @@ of them take for granted: that the classification head is trained beside the pro
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Claim, Expectation, Variants
+import peft
+import torch
+import transformers
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import Claim, Expectation, Trial, Unsupported, Variants, encode, make_model, untaught
 
 DOCUMENT = "004"
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2256", "https://github.com/huggingface/transformers/pull/35087")
@@ -295,8 +294,6 @@ EXPECTATIONS: tuple[Expectation, ...] = (
 
 def check(trial: Trial) -> None:
     """Train for a few steps with the real Trainer, then check one way back to an earlier epoch."""
-    import peft
-
     model = _model(trial)
     seen = _watch(trial)
     options: dict[str, Any] = {"load_best_model_at_end": trial.aspect in {"load_best", "message"}}
@@ -337,8 +334,6 @@ def check(trial: Trial) -> None:
 
 def _early_stopping(trial: Trial, trainer: Any) -> None:
     """Check that training stops at the first epoch which is worse than the best one."""
-    import transformers
-
     trainer.add_callback(transformers.EarlyStoppingCallback(early_stopping_patience=1))
     trainer.train()
     trial.evidence["last_step"] = trainer.state.global_step
@@ -348,8 +343,6 @@ def _early_stopping(trial: Trial, trainer: Any) -> None:
 
 def _message(trial: Trial, trainer: Any) -> None:
     """Check that a checkpoint which does not fit is answered with what to do about it."""
-    from harness.kit.outcomes import Unsupported
-
     try:
         trainer.train()
     except RuntimeError as error:
@@ -370,8 +363,6 @@ def _trainer(trial: Trial, model: Any, seen: Any, *, load_best_model_at_end: boo
     All it trains on is of class 1, all it is evaluated on of class 0: what it learns makes the
     evaluation worse.
     """
-    import transformers
-
     known = inspect.signature(transformers.TrainingArguments).parameters
     evaluation = "eval_strategy" if "eval_strategy" in known else "evaluation_strategy"
     cpu = "use_cpu" if "use_cpu" in known else "no_cuda"
@@ -401,9 +392,10 @@ def _watch(trial: Trial, *, begins_with: torch.Tensor | None = None) -> Any:
     ``begins_with`` are the logits which a resumed model has to begin with: they are compared at
     once, because what the Trainer restores afterwards (the random state) can fail by itself.
     """
+    # Asking transformers for this imports its Trainer, which is a finding where it fails.
     from transformers import TrainerCallback
 
-    class Seen(TrainerCallback):
+    class Seen(TrainerCallback):  # type: ignore[misc]  # transformers is Any where this is checked
         def __init__(self) -> None:
             self.logits: dict[int, torch.Tensor] = {}
             self.losses: dict[int, float] = {}
@@ -420,7 +412,6 @@ def _watch(trial: Trial, *, begins_with: torch.Tensor | None = None) -> Any:
 
 
 def _base(trial: Trial) -> Any:
-    from harness.kit.models import make_model
 
     options: dict[str, Any] = {"model_class": HEADS[trial.model], "num_labels": 2}
     if trial.model == "bert":
@@ -430,7 +421,6 @@ def _base(trial: Trial) -> Any:
 
 
 def _model(trial: Trial) -> Any:
-    from harness.kit.methods import untaught
 
     return untaught(_base(trial), trial.method, virtual_tokens=VIRTUAL_TOKENS, task="SEQ_CLS")
 
@@ -443,16 +433,11 @@ def _head(model: Any) -> dict[str, torch.Tensor]:
 
 def _rows(trial: Trial) -> dict[str, torch.Tensor]:
     """Give eight sums, all of one length: padding is another case's matter."""
-    import torch
-
-    from harness.kit.tokens import encode
-
     ids = torch.cat([encode(f"{n}+{n + 1}=", device=trial.torch_device()) for n in range(8)])
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 def _logits(trial: Trial, model: Any) -> torch.Tensor:
-    import torch
 
     with torch.no_grad():
         return model.eval()(**_rows(trial)).logits.float().cpu()

@@ -7,14 +7,11 @@ without an adapter. huggingface/peft#1391 is of that kind: a length that was cou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import NEW_TOKENS, VIRTUAL_TOKENS, Expectation, Trial, Variants, greedy_by_generate, hold, question
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1391",)
@@ -69,10 +66,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """The oracle is the forward loop over the same text."""
-    import torch
-
-    from harness.kit.answers import NEW_TOKENS, VIRTUAL_TOKENS, hold, question
-    from harness.kit.oracles import greedy_by_generate
 
     def by_generate(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         if trial.aspect == "all_positions":

@@ -6,12 +6,9 @@ shifted by one place still trains, only worse. Reports of prompts that learn not
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
 
-from harness.interface import Expectation, Variants
-
-if TYPE_CHECKING:
-    from harness.kit.trial import Trial
+from harness.kit import Expectation, Trial, Variants, far, logits, make_base, question, wrap
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/869",)
@@ -45,10 +42,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Compute the loss from the logits of a forward without labels; only an adapter's weights get a gradient."""
-    import torch
-
-    from harness.kit.answers import far, logits, make_base, question, wrap
-
     ids, mask = question(trial)
     labels = torch.cat([torch.full_like(ids[:, :-ANSWER], -100), ids[:, -ANSWER:]], dim=1)
     base = make_base(trial)

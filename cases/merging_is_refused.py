@@ -7,12 +7,8 @@ why it fails. The calls go the way of ``delete_adapter`` (huggingface/peft#3638)
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-from harness.interface import Expectation, Variants
-
-if TYPE_CHECKING:
-    from harness.kit.trial import Trial
+from harness.kit import LORA, Expectation, Trial, Variants, expect_near, logits, make_base, question, wrap
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/3638",)
@@ -68,9 +64,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Call by name; LoRA's answer has to stay with a merge, and to be the base's after ``unload``."""
-    from harness.kit.answers import logits, make_base, near, question, wrap
-    from harness.kit.methods import LORA
-
     ids, mask = question(trial)
     base = make_base(trial)
     bare = logits(base, input_ids=ids, attention_mask=mask)
@@ -79,7 +72,7 @@ def check(trial: Trial) -> None:
     if trial.method == LORA:
         after = getattr(model, trial.aspect)() or model
         wanted = bare if trial.aspect == "unload" else before
-        near(trial, f"after {trial.aspect}", logits(after, input_ids=ids, attention_mask=mask), wanted)
+        expect_near(trial, f"after {trial.aspect}", logits(after, input_ids=ids, attention_mask=mask), wanted)
         return
     try:
         getattr(model, trial.aspect)()

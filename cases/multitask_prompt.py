@@ -6,14 +6,23 @@ are put together here: the shared prompt times the task's columns and rows (the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Variants
+import peft
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import (
+    TASKS,
+    Trial,
+    Variants,
+    attach,
+    encode,
+    expect_equal,
+    expect_prompt_used,
+    expect_same_generation,
+    greedy_by_forward,
+    make_model,
+)
 
 DOCUMENT = None
 UPSTREAM = (
@@ -40,13 +49,6 @@ EXPECTATIONS = ()
 
 def check(trial: Trial) -> None:
     """Hold the logits of each task against a computation by hand, and ``generate`` against the forward loop."""
-    import torch
-
-    from harness.kit.methods import TASKS, attach
-    from harness.kit.models import make_model
-    from harness.kit.oracles import expect_prompt_used, expect_same_generation, greedy_by_forward
-    from harness.kit.tokens import encode
-
     device = trial.torch_device()
     base = make_model(trial.model, device=device, trained=False)
     one = encode(QUESTION, device=device)
@@ -61,16 +63,17 @@ def check(trial: Trial) -> None:
     trial.expect(trial.evidence["task_distance"] > 100 * TOLERANCE, "two tasks have one answer")
     match trial.aspect:
         case "by_hand":
-            _near(trial, logits, _by_hand(model, base, ids), "the logits are not those of the tasks' prompts")
+            expect_equal(trial, logits, _by_hand(model, base, ids), "the logits are not those of the tasks' prompts")
         case "batch":
             with torch.no_grad():
                 alone = [
                     model(input_ids=one, attention_mask=mask[:1], task_ids=tasks[row : row + 1]).logits
                     for row in range(TASKS)
                 ]
-            _near(trial, logits, torch.cat(alone), "a row alone has other logits than in a batch of tasks")
+            expect_equal(trial, logits, torch.cat(alone), "a row alone has other logits than in a batch of tasks")
         case "reload":
-            _near(trial, logits, _reloaded(trial, model, ids, mask, tasks), "loaded again the tasks' prompts differ")
+            again = _reloaded(trial, model, ids, mask, tasks)
+            expect_equal(trial, logits, again, "loaded again the tasks' prompts differ")
         case aspect:
             task = tasks[1:2]
             reference, margin = greedy_by_forward(model, one, mask[:1], new_tokens=NEW_TOKENS, task_ids=task)
@@ -81,8 +84,6 @@ def check(trial: Trial) -> None:
 
 def _by_hand(model: Any, base: Any, ids: torch.Tensor) -> torch.Tensor:
     """Give the logits of one row for each task, the method's equation written out."""
-    import torch
-
     prompt = model.prompt_encoder["default"]
     with torch.no_grad():
         own = prompt.prefix_task_cols @ prompt.prefix_task_rows
@@ -92,19 +93,8 @@ def _by_hand(model: Any, base: Any, ids: torch.Tensor) -> torch.Tensor:
 
 def _reloaded(trial: Trial, model: Any, ids: torch.Tensor, mask: torch.Tensor, tasks: torch.Tensor) -> torch.Tensor:
     """Save the adapter, load it on a fresh base, and give its logits."""
-    import peft
-    import torch
-
-    from harness.kit.models import make_model
-
     model.save_pretrained(trial.scratch)
     fresh = make_model(trial.model, device=ids.device, trained=False)
     again = peft.PeftModel.from_pretrained(fresh, str(trial.scratch)).eval()
     with torch.no_grad():
         return again(input_ids=ids, attention_mask=mask, task_ids=tasks).logits
-
-
-def _near(trial: Trial, first: torch.Tensor, second: torch.Tensor, otherwise: str) -> None:
-    trial.expect(first.shape == second.shape, f"{otherwise} (another shape)")
-    trial.evidence["distance"] = float((first - second).abs().max())
-    trial.expect(trial.evidence["distance"] < TOLERANCE, otherwise)

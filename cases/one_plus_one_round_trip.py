@@ -11,14 +11,34 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from harness.interface import Claim, Expectation, Variants
+import peft
+import torch
+
+from harness.kit import (
+    EOS,
+    LORA,
+    Claim,
+    Expectation,
+    ForwardCounter,
+    NoDevice,
+    Trial,
+    Variants,
+    attach,
+    count_operators,
+    decode,
+    encode,
+    generating_arms,
+    greedy_by_forward,
+    greedy_by_generate,
+    image_inputs,
+    interleave,
+    make_model,
+    teach,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import torch
-
-    from harness.kit.trial import Trial
 
 DOCUMENT = "001"
 UPSTREAM = (
@@ -326,9 +346,6 @@ EXPECTATIONS: tuple[Expectation, ...] = (
 
 def check(trial: Trial, benchmark: Any) -> None:
     """Check one aspect; what is timed is the taught model's ``generate``, with the cache and without."""
-    from harness.kit.counters import count_operators
-    from harness.kit.timing import generating_arms, interleave
-
     device = trial.torch_device()
     base = _base(trial, device)
     if trial.aspect == "first_step_cache":
@@ -354,8 +371,6 @@ def check(trial: Trial, benchmark: Any) -> None:
 
 def _first_step_cache(trial: Trial, base: Any) -> None:
     """Check what is in the cache at each forward inside ``generate``; an untrained prompt will do."""
-    from harness.kit.methods import attach
-
     model = attach(base, trial.method, virtual_tokens=VIRTUAL_TOKENS)
     try:
         with _counted(trial, model, use_cache=True):
@@ -372,17 +387,14 @@ def _first_step_cache(trial: Trial, base: Any) -> None:
 
 
 def _base(trial: Trial, device: torch.device) -> Any:
-    from harness.kit.models import make_model
 
     return make_model(trial.model, device=device)
 
 
 def _spread(base: Any) -> Any:
     """Put the second half of each stack of layers on a second device."""
+    # Few environments need it, and not all have it.
     import accelerate
-    import torch
-
-    from harness.kit.outcomes import NoDevice
 
     if torch.cuda.device_count() < 2:
         message = f"needs two CUDA devices, torch sees {torch.cuda.device_count()}"
@@ -402,13 +414,10 @@ def _spread(base: Any) -> Any:
 
 def _taught(trial: Trial, base: Any) -> Any:
     """Train an adapter on the one sample, which has to be news to the base."""
-    from harness.kit.methods import LORA, teach
-    from harness.kit.tokens import decode
-
     said = decode(_by_forward(trial, base)[0])
     trial.expect(said == "2", f"the base says {said!r} before training")
     # Named, because early releases of PEFT have no default for every family.
-    options = {"target_modules": ["q_proj", "v_proj"]} if trial.method == LORA else {}
+    options: dict[str, Any] = {"target_modules": ["q_proj", "v_proj"]} if trial.method == LORA else {}
     sample = _inputs(trial, base, f"{QUESTION}{ANSWER}</s>")
     model, log = teach(base, trial.method, sample, answer=NEW_TOKENS, virtual_tokens=VIRTUAL_TOKENS, **options)
     trial.evidence.update(log)
@@ -417,9 +426,6 @@ def _taught(trial: Trial, base: Any) -> Any:
 
 def _reloaded(trial: Trial, trained: Any, base: Any) -> Any:
     """Save an adapter, put it on a fresh base and check its logits against those in memory."""
-    import peft
-    import torch
-
     trained.save_pretrained(trial.scratch)
     model = peft.PeftModel.from_pretrained(base, str(trial.scratch)).eval()
     inputs = _inputs(trial, base, f"{QUESTION}{ANSWER}")
@@ -433,9 +439,6 @@ def _reloaded(trial: Trial, trained: Any, base: Any) -> Any:
 
 def _inputs(trial: Trial, model: Any, text: str) -> dict[str, torch.Tensor]:
     """Give the ids of a text, and the image that a vision-text family wants beside it."""
-    from harness.kit.models import image_inputs
-    from harness.kit.tokens import encode
-
     ids = encode(text, device=next(model.parameters()).device)
     return {"input_ids": ids, **image_inputs(trial.model, ids)}
 
@@ -446,8 +449,6 @@ def _by_forward(trial: Trial, model: Any) -> torch.Tensor:
     One row without padding needs none, and Idefics before transformers 4.47 cannot take a mask
     together with a cache.
     """
-    from harness.kit.models import image_inputs
-    from harness.kit.oracles import greedy_by_forward
 
     def forward(*, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:  # noqa: ARG001
         return model(input_ids=input_ids, **image_inputs(trial.model, input_ids))
@@ -458,10 +459,6 @@ def _by_forward(trial: Trial, model: Any) -> torch.Tensor:
 
 def _by_generate(trial: Trial, model: Any, *, use_cache: bool = True) -> torch.Tensor:
     """Answer the question with ``generate`` as users call it, with the mask of a tokenizer."""
-    import torch
-
-    from harness.kit.oracles import greedy_by_generate
-
     inputs = _inputs(trial, model, QUESTION)
     mask = torch.ones_like(inputs["input_ids"])
     return greedy_by_generate(model, attention_mask=mask, new_tokens=NEW_TOKENS, use_cache=use_cache, **inputs)
@@ -470,8 +467,6 @@ def _by_generate(trial: Trial, model: Any, *, use_cache: bool = True) -> torch.T
 @contextmanager
 def _counted(trial: Trial, model: Any, *, use_cache: bool) -> Iterator[None]:
     """Keep what the base model was fed, also when it fails."""
-    from harness.kit.counters import ForwardCounter
-
     with ForwardCounter(model.get_base_model(), use_cache=use_cache) as counter:
         try:
             yield
@@ -480,7 +475,6 @@ def _counted(trial: Trial, model: Any, *, use_cache: bool) -> Iterator[None]:
 
 
 def _compare(trial: Trial, who: str, tokens: torch.Tensor) -> None:
-    from harness.kit.tokens import EOS, decode
 
     said = decode(tokens[0])
     trial.evidence[who] = said

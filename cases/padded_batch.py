@@ -7,14 +7,23 @@ the left, and PEFT drops position ids. ``left`` and ``right`` ask a forward that
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import (
+    Expectation,
+    Trial,
+    Variants,
+    base_alone_can,
+    encode,
+    greedy_by_forward,
+    greedy_by_generate,
+    logits,
+    make_base,
+    same_tokens,
+    wrap,
+)
 
 DOCUMENT = None
 UPSTREAM = (
@@ -159,12 +168,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Answer each text alone and in the batch; the base alone must manage it first."""
-    import torch
-
-    from harness.kit.answers import base_alone_can, make_base, wrap
-    from harness.kit.oracles import same_tokens
-    from harness.kit.tokens import encode
-
     rows = [encode(text, device=trial.torch_device()) for text in TEXTS]
     base = make_base(trial)
     bare = torch.cat([_alone(trial, base, row) for row in rows])
@@ -180,10 +183,6 @@ def check(trial: Trial) -> None:
 
 def _alone(trial: Trial, model: Any, row: torch.Tensor) -> torch.Tensor:
     """Answer one row of ids without padding, by plain forward calls."""
-    import torch
-
-    from harness.kit.oracles import greedy_by_forward
-
     if trial.aspect != "left_generate":
         return _answers(trial, model, [row])
     return greedy_by_forward(model, row, torch.ones_like(row), new_tokens=NEW_TOKENS)[0]
@@ -191,11 +190,6 @@ def _alone(trial: Trial, model: Any, row: torch.Tensor) -> torch.Tensor:
 
 def _answers(trial: Trial, model: Any, rows: list[torch.Tensor]) -> torch.Tensor:
     """Give the most likely token after each token of the texts' ends, or what ``generate`` says, ``(rows, tokens)``."""
-    import torch
-
-    from harness.kit.answers import logits
-    from harness.kit.oracles import greedy_by_generate
-
     length = max(row.shape[1] for row in rows)
     left = trial.aspect != "right"
     ids, mask = torch.zeros(2, len(rows), length, dtype=torch.long, device=rows[0].device)

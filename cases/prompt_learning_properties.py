@@ -8,14 +8,25 @@ evidence, and tried in the other cells.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import (
+    LORA,
+    LORA_TARGETS,
+    Expectation,
+    Trial,
+    Variants,
+    attach,
+    encode,
+    for_all_examples,
+    greedy_by_forward,
+    greedy_by_generate,
+    make_adapter_config,
+    make_model,
+    make_model_config,
+)
 
 DOCUMENT = None
 UPSTREAM = (
@@ -117,15 +128,12 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Draw batches and prompts, and hold the aspect's oracle on each."""
+    # Slow to import, and not everywhere: `here` wants nothing but pytest.
     from hypothesis import strategies as st
-
-    from harness.kit.methods import make_config
-    from harness.kit.models import make_config as make_model_config
-    from harness.kit.properties import hold
 
     # What a release does not have is no failing example.
     make_model_config(trial.model)
-    make_config(trial.method)
+    make_adapter_config(trial.method)
     prove = _right if trial.aspect == "right" else _generate
 
     def once(lengths: list[int], virtual_tokens: int) -> None:
@@ -133,7 +141,7 @@ def check(trial: Trial) -> None:
         same = [lengths[0]] * len(lengths)
         prove(trial, same if trial.aspect == "cache" else lengths, virtual_tokens)
 
-    hold(
+    for_all_examples(
         trial,
         once,
         lengths=st.lists(st.integers(1, 24), min_size=1, max_size=3),
@@ -143,10 +151,6 @@ def check(trial: Trial) -> None:
 
 def _generate(trial: Trial, lengths: list[int], virtual_tokens: int) -> None:
     """Compare tokens of ``generate`` on left-padded rows with those of a loop over ``forward`` on each row."""
-    import torch
-
-    from harness.kit.oracles import greedy_by_forward, greedy_by_generate
-
     model = _model(trial, virtual_tokens)
     rows = _rows(lengths, device=trial.torch_device())
     width = max(lengths)
@@ -163,8 +167,6 @@ def _generate(trial: Trial, lengths: list[int], virtual_tokens: int) -> None:
 
 def _right(trial: Trial, lengths: list[int], virtual_tokens: int) -> None:
     """Compare the logits at the end of each right-padded row with those of the row alone."""
-    import torch
-
     model = _model(trial, virtual_tokens)
     rows = _rows(lengths, device=trial.torch_device())
     width = max(lengths)
@@ -180,20 +182,15 @@ def _right(trial: Trial, lengths: list[int], virtual_tokens: int) -> None:
 
 
 def _model(trial: Trial, virtual_tokens: int) -> Any:
-    from harness.kit.families import LORA_TARGETS
-    from harness.kit.methods import LORA, attach
-    from harness.kit.models import make_model
 
     base = make_model(trial.model, device=trial.torch_device(), trained=False)
     # Where PEFT has a default of its own, it will do.
     targets = LORA_TARGETS.get(trial.model)
-    options = {"target_modules": targets} if trial.method == LORA and targets else {}
+    options: dict[str, Any] = {"target_modules": targets} if trial.method == LORA and targets else {}
     return attach(base, trial.method, virtual_tokens=virtual_tokens, **options)
 
 
 def _rows(lengths: list[int], *, device: torch.device) -> list[torch.Tensor]:
     """Give one row of ids for each length, ``(1, length)``, no two of them alike."""
-    from harness.kit.tokens import encode
-
     ids = encode(QUESTION, device=device)
     return [ids[:, start : start + length] for start, length in enumerate(lengths, start=1)]

@@ -6,12 +6,24 @@ see that the vocabulary is another one than the base's on disk; ``asked`` says `
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import peft
+import torch
+import transformers
 
-if TYPE_CHECKING:
-    from harness.kit.trial import Trial
+from harness.kit import (
+    Expectation,
+    Trial,
+    Variants,
+    expect_near,
+    far,
+    hashed_uniform,
+    logits,
+    make_base,
+    question,
+    wrap,
+)
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1383", "https://github.com/huggingface/peft/pull/1367")
@@ -60,10 +72,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Ask with a text that has new tokens in it; another base's new tokens must not answer in their place."""
-    import peft
-
-    from harness.kit.answers import far, logits, make_base, near, question, wrap
-
     make_base(trial).save_pretrained(trial.scratch / "base")
     first = _resized(trial, seed=1)
     ids, mask = question(trial)
@@ -77,16 +85,11 @@ def check(trial: Trial) -> None:
     model.save_pretrained(trial.scratch / "adapter", **asked)
     loaded = peft.PeftModel.from_pretrained(_resized(trial, seed=2), str(trial.scratch / "adapter")).eval()
     again = logits(loaded, length=ids.shape[1], input_ids=ids, attention_mask=mask)
-    near(trial, "loaded against in memory", again, wanted)
+    expect_near(trial, "loaded against in memory", again, wanted)
 
 
 def _resized(trial: Trial, *, seed: int) -> Any:
     """Load the base from its folder and give it new tokens, with weights of their own."""
-    import torch
-    import transformers
-
-    from harness.kit.models import hashed_uniform
-
     model = transformers.AutoModelForCausalLM.from_pretrained(trial.scratch / "base").to(trial.torch_device())
     model.resize_token_embeddings(model.config.vocab_size + NEW)
     with torch.no_grad():

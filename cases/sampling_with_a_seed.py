@@ -6,14 +6,11 @@ answer needs to show. Three sequences of one row are drawn: PEFT repeats the pro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import NEW_TOKENS, Expectation, Trial, Variants, hold, samples_by_forward
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2123",)
@@ -105,11 +102,8 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """The oracle draws from the softmax of plain forward calls, from the same seed."""
-    from harness.kit.answers import NEW_TOKENS, hold
-    from harness.kit.oracles import samples_by_forward
 
     def by_generate(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        import torch
 
         torch.manual_seed(SEED)
         with torch.no_grad():

@@ -6,14 +6,12 @@ saved. ``safetensors`` is the default format, ``pickle`` the one before it; ``ag
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import peft
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import Expectation, Trial, Variants, expect_near, far, logits, make_base, question, wrap
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2043", "https://github.com/huggingface/peft/pull/2047")
@@ -41,31 +39,23 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Compare states at the text's positions; the base's own must be far away."""
-    import peft
-
-    from harness.kit.answers import far, make_base, near, wrap
-
     base = make_base(trial)
     bare = _states(trial, base)
-    options = {"task": "FEATURE_EXTRACTION"} if trial.model == "bert" else {}
+    options: dict[str, Any] = {"task": "FEATURE_EXTRACTION"} if trial.model == "bert" else {}
     model = wrap(trial, base, **options)
     wanted = _states(trial, model)
     trial.expect(far(wanted, bare) > 0.1, "the adapter changes nothing")
     model.save_pretrained(trial.scratch / "one", safe_serialization=trial.aspect != "pickle")
     loaded = peft.PeftModel.from_pretrained(make_base(trial), str(trial.scratch / "one")).eval()
-    near(trial, "loaded against in memory", _states(trial, loaded), wanted)
+    expect_near(trial, "loaded against in memory", _states(trial, loaded), wanted)
     if trial.aspect == "again":
         loaded.save_pretrained(trial.scratch / "two")
         loaded = peft.PeftModel.from_pretrained(make_base(trial), str(trial.scratch / "two")).eval()
-        near(trial, "saved and loaded twice against in memory", _states(trial, loaded), wanted)
+        expect_near(trial, "saved and loaded twice against in memory", _states(trial, loaded), wanted)
 
 
 def _states(trial: Trial, model: Any) -> torch.Tensor:
     """Give logits, or the encoder's hidden states, at the text's positions."""
-    import torch
-
-    from harness.kit.answers import logits, question
-
     ids, mask = question(trial)
     if trial.model != "bert":
         return logits(model, length=ids.shape[1], input_ids=ids, attention_mask=mask)

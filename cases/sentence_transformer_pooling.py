@@ -8,12 +8,11 @@ embeds at all, with the prompt; ``pooled`` whether the embedding is the right on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Claim, Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    from harness.kit.trial import Trial
+from harness.kit import Claim, Expectation, Trial, Unsupported, Variants, attach, make_model, make_tokenizer
 
 DOCUMENT = "002"
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2154",)
@@ -206,12 +205,8 @@ EXPECTATIONS = (
 def check(trial: Trial) -> None:
     """Embed a padded batch and compare with the mean over each text's own unpadded output."""
     trial.need("sentence_transformers", because="the case embeds with a SentenceTransformer")
-    import torch
+    # Here and not above: a release that cannot be imported beside these packages is a finding.
     from sentence_transformers import SentenceTransformer
-
-    from harness.kit.methods import attach
-    from harness.kit.models import make_model
-    from harness.kit.tokens import make_tokenizer
 
     device = trial.torch_device()
     base = make_model("bert", device=device, trained=False)
@@ -264,9 +259,6 @@ def _texts() -> list[str]:
 def _attached(trial: Trial, reference: Any, model: Any) -> Any:
     """Bring the reference's adapter into ``model`` in the variant's way; raises what that way raises."""
     import sentence_transformers
-    import torch
-
-    from harness.kit.outcomes import Unsupported
 
     version = sentence_transformers.__version__
     adapter = trial.scratch / "adapter"
@@ -305,9 +297,8 @@ def _attached(trial: Trial, reference: Any, model: Any) -> Any:
 
 def _embed(trial: Trial, model: Any) -> Any:
     """Give the function from texts to embeddings: ``encode``, or with one of the document's cures."""
-    import torch
 
-    class TextPooling(torch.nn.Module):
+    class TextPooling(torch.nn.Module):  # type: ignore[misc]  # torch is Any where this is checked
         def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
             # The text's positions are the last ones, as many as the mask has.
             mask = features["attention_mask"].unsqueeze(-1)

@@ -7,12 +7,25 @@ another. The two adapters have different numbers of virtual tokens.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
-
-if TYPE_CHECKING:
-    from harness.kit.trial import Trial
+from harness.kit import (
+    NEW_TOKENS,
+    Expectation,
+    Trial,
+    Variants,
+    add_adapter,
+    expect_near,
+    expect_same_tokens,
+    far,
+    greedy,
+    greedy_by_generate,
+    logits,
+    make_base,
+    question,
+    same_tokens,
+    with_one_adapter,
+)
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1501", "https://github.com/huggingface/peft/pull/3572")
@@ -86,9 +99,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """An adapter's numbers depend on its name alone: what it says alone is known before it is added."""
-    from harness.kit.adapters import add, alone
-    from harness.kit.answers import far, greedy, logits, make_base, near, question
-
     ids, mask = question(trial)
 
     def said(model: Any) -> Any:
@@ -96,42 +106,39 @@ def check(trial: Trial) -> None:
 
     base = make_base(trial)
     bare, bare_tokens = said(base), greedy(base, ids, mask)
-    wanted = {name: said(alone(trial, name, length)) for name, length in LENGTHS.items()}
+    wanted = {name: said(with_one_adapter(trial, name, length)) for name, length in LENGTHS.items()}
     trial.expect(far(wanted["default"], wanted["other"]) > 0.1, "the two adapters say the same")
     trial.expect(far(wanted["default"], bare) > 0.1, "the adapter says what the base says")
-    model = alone(trial, "default", LENGTHS["default"])
+    model = with_one_adapter(trial, "default", LENGTHS["default"])
     match trial.aspect:
         case "switch":
-            add(trial, model, "other", LENGTHS["other"])
+            add_adapter(trial, model, "other", LENGTHS["other"])
             for name in ("default", "other", "default"):
                 model.set_adapter(name)
-                near(trial, f"{name} among two against alone", said(model), wanted[name])
+                expect_near(trial, f"{name} among two against alone", said(model), wanted[name])
         case "disable":
             with model.disable_adapter():
-                near(trial, "disabled against the base", said(model), bare)
-            near(trial, "enabled again against alone", said(model), wanted["default"])
+                expect_near(trial, "disabled against the base", said(model), bare)
+            expect_near(trial, "enabled again against alone", said(model), wanted["default"])
         case "disable_nested":
             with model.disable_adapter():
                 with model.disable_adapter():
-                    near(trial, "disabled twice against the base", said(model), bare)
-                near(trial, "disabled still against the base", said(model), bare)
-            near(trial, "enabled again against alone", said(model), wanted["default"])
+                    expect_near(trial, "disabled twice against the base", said(model), bare)
+                expect_near(trial, "disabled still against the base", said(model), bare)
+            expect_near(trial, "enabled again against alone", said(model), wanted["default"])
         case "disable_generate":
             _disable_generate(trial, model, bare_tokens)
         case "disable_after_error":
             with suppress(ZeroDivisionError), model.disable_adapter():
                 _ = 1 // 0
-            near(trial, "enabled after an error against alone", said(model), wanted["default"])
+            expect_near(trial, "enabled after an error against alone", said(model), wanted["default"])
 
 
 def _disable_generate(trial: Trial, model: Any, bare_tokens: Any) -> None:
     """``generate`` says what the base says inside, and what the forward loop says afterwards."""
-    from harness.kit.answers import NEW_TOKENS, compare, greedy, question
-    from harness.kit.oracles import greedy_by_generate, same_tokens
-
     ids, mask = question(trial)
     with model.disable_adapter():
         inside = greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS)
     trial.expect(same_tokens(inside, bare_tokens), "generate with the adapter disabled is not the base's")
     after = greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS)
-    compare(trial, after, greedy(model, ids, mask), bare_tokens)
+    expect_same_tokens(trial, after, greedy(model, ids, mask), bare_tokens)

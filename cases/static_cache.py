@@ -6,14 +6,11 @@ A static cache is made for the length of the text and the answer before PEFT add
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import NEW_TOKENS, Expectation, Trial, Variants, greedy_by_generate, hold
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/2735",)
@@ -123,8 +120,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """Where transformers compiles a static cache's decoding by itself it is asked not to."""
-    from harness.kit.answers import NEW_TOKENS, hold
-    from harness.kit.oracles import greedy_by_generate
 
     def by_generate(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS, cache_implementation="static")

@@ -6,14 +6,11 @@ huggingface/peft#1393 met ``generate`` called with nothing but ids, by position:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import torch
 
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import NEW_TOKENS, Expectation, Trial, Variants, greedy, greedy_by_forward, hold
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1393",)
@@ -114,10 +111,6 @@ EXPECTATIONS = (
 
 def check(trial: Trial) -> None:
     """The oracle is a forward loop with a mask of ones."""
-    import torch
-
-    from harness.kit.answers import NEW_TOKENS, greedy, hold
-    from harness.kit.oracles import greedy_by_forward
 
     def without(model: Any, ids: torch.Tensor, _mask: torch.Tensor) -> torch.Tensor:
         def forward(*, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:  # noqa: ARG001

@@ -8,12 +8,24 @@ a newer config ended in a ``TypeError`` until peft #2038 let them pass with a wa
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.interface import Expectation, Variants
+import peft
 
-if TYPE_CHECKING:
-    from harness.kit.trial import Trial
+from harness.kit import (
+    LORA,
+    Expectation,
+    Trial,
+    Variants,
+    adapter_options,
+    attach,
+    expect_near,
+    far,
+    logits,
+    make_base,
+    make_model,
+    question,
+)
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/2038",)
@@ -48,10 +60,6 @@ VIRTUAL_TOKENS = 4
 
 def check(trial: Trial) -> None:
     """Load the committed file with the call that users make, and compare logits."""
-    import peft
-
-    from harness.kit.answers import far, logits, make_base, near, question
-
     ids, mask = question(trial)
     base = make_base(trial)
     bare = logits(base, input_ids=ids, attention_mask=mask)
@@ -61,14 +69,10 @@ def check(trial: Trial) -> None:
     folder = Path(__file__).parent / "adapters" / trial.writer / trial.method
     loaded = peft.PeftModel.from_pretrained(make_base(trial), str(folder)).eval()
     found = logits(loaded, length=ids.shape[1], input_ids=ids, attention_mask=mask)
-    near(trial, "loaded against made here", found, wanted)
+    expect_near(trial, "loaded against made here", found, wanted)
 
 
 def adapter(method: str) -> Any:
     """Make the adapter: its numbers depend on the names of its parameters, which no release has changed."""
-    from harness.kit.answers import adapter_options
-    from harness.kit.methods import LORA, attach
-    from harness.kit.models import make_model
-
     options = adapter_options(method) | ({} if method == LORA else {"virtual_tokens": VIRTUAL_TOKENS})
     return attach(make_model("gpt2", trained=False), method, **options)

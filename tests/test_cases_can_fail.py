@@ -141,8 +141,8 @@ NO_CONTROL = {("compiled_forward", "none")}
 """Tracing costs seconds; the matrix has this control."""
 SEEN_ELSEWHERE = {
     # test_family_cases.py plants faults in these; encoder_decoder_generate fails by itself on releases of its matrix.
-    "adaption_prompt_cache", "cpt_generate", "encoder_decoder_generate", "generate_families", "multitask_prompt",
-    "prompt_learning_properties", "sequence_classification", "token_classification",
+    "adaption_prompt_cache", "classification", "cpt_generate", "encoder_decoder_generate", "generate_families",
+    "multitask_prompt", "prompt_learning_properties",
     # Counts and times: test_growth.py and test_compare.py plant what is counted.
     "generate_cost_growth",
 }  # fmt: skip

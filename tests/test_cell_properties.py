@@ -22,8 +22,7 @@ from pathlib import Path
 sys.path[:0] = {overlays}
 sys.path += {behind} + [{root!r}]
 from hypothesis import strategies as st
-from harness.kit.properties import hold
-from harness.kit.trial import Trial
+from harness.kit import Trial, for_all_examples
 
 def prove(size, noise):
     calls.append(size)
@@ -35,7 +34,7 @@ trial = Trial(variant={{}}, scratch=folder, name="planted-a/b", examples=example
               memory=folder / "memory" / sys.argv[4], told=folder / "told.jsonl")
 failed = None
 try:
-    hold(trial, prove, size=st.integers(0, 1000), noise=st.booleans())
+    for_all_examples(trial, prove, size=st.integers(0, 1000), noise=st.booleans())
 except Exception as error:
     failed = type(error).__name__
 print(json.dumps({{"failed": failed, "calls": calls, **trial.evidence}}))

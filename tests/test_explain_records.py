@@ -108,7 +108,7 @@ def test_an_end_is_certain_between_adjacent_releases_alone() -> None:
     """Adjacent and all else equal is certain; releases between name the middle one, with a neighbour's versions."""
     account = account_of(CASE, grid(broken), RELEASES)
     assert account is not None
-    (wrong,) = account.groups[0].of_label(Label(outcome="wrong"))
+    (wrong,) = [told for told in account.groups[0].told if told.window.label == Label(outcome="wrong")]
     peft, transformers = wrong.bounds
     assert (peft.below, peft.above, peft.between, peft.certain, peft.cell) == ("0.11.1", "0.12.0", (), True, None)
     assert (transformers.below, transformers.above) == ("4.41.2", "4.42.4")

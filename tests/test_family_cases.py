@@ -21,7 +21,7 @@ sys.path[:0] = {overlays}
 sys.path += {behind} + [{root!r}]
 import torch, peft, transformers
 from unittest.mock import patch
-from harness.kit.trial import Trial
+from harness.kit import Trial
 from harness.kit.outcomes import classify, message
 from peft.tuners.multitask_prompt_tuning.model import MultitaskPromptEmbedding as Multitask
 from peft.tuners.adaption_prompt.layer import AdaptedAttention as Adapted
@@ -102,7 +102,9 @@ for line in sys.stdin:
 
 MULTITASK = ("multitask_prompt", {"model": "llama"})
 PROPERTIES = ("prompt_learning_properties", {"model": "llama", "method": "prompt_tuning"})
-BERT = {"model": "bert", "method": "prompt_tuning"}
+PROMPTED = {"model": "bert", "method": "prompt_tuning"}
+CLASSIFIER = ("classification", {"task": "sequence", **PROMPTED})
+TAGGER = ("classification", {"task": "token", **PROMPTED})
 FAULTS: list[tuple[str, str, dict[str, str], str]] = [
     ("no fault", *MULTITASK, "by_hand"),
     ("no fault", *MULTITASK, "cached"),
@@ -119,10 +121,10 @@ FAULTS: list[tuple[str, str, dict[str, str], str]] = [
     ("virtual tokens are lost later", "cpt_generate", {"model": "gpt2", "method": "prompt_tuning_text"}, "cached"),
     ("gate not closed", "adaption_prompt_cache", {"model": "llama"}, "closed"),
     ("forgotten with the cache", "adaption_prompt_cache", {"model": "llama"}, "cached"),
-    ("the base classifies", "sequence_classification", BERT, "used"),
-    ("padding is seen by the classifier", "sequence_classification", BERT, "batch"),
-    ("the base tags", "token_classification", BERT, "used"),
-    ("padding is seen by the tagger", "token_classification", BERT, "batch"),
+    ("the base classifies", *CLASSIFIER, "used"),
+    ("padding is seen by the classifier", *CLASSIFIER, "batch"),
+    ("the base tags", *TAGGER, "used"),
+    ("padding is seen by the tagger", *TAGGER, "batch"),
     ("virtual tokens are lost later", *PROPERTIES, "cache"),
     ("virtual tokens are lost later", "generate_families", {"model": "qwen3", "method": "p_tuning_lstm"}, "cached"),
 ]

@@ -15,10 +15,22 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import torch
+import transformers
 from safetensors.torch import save_file
 
-from harness.kit.models import CHECKPOINTS, FAMILIES, fill, image_inputs, make_config, make_model
-from harness.kit.tokens import BOS, EOS, VOCABULARY, decode, encode
+from harness.kit import (
+    EOS,
+    FAMILIES,
+    VOCABULARY,
+    decode,
+    encode,
+    fill,
+    image_inputs,
+    make_model,
+    make_model_config,
+)
+from harness.kit.models import CHECKPOINTS
+from harness.kit.tokens import BOS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,11 +53,9 @@ def packed_row(rng: random.Random) -> list[int]:
 
 def train(family: str, *, steps: int) -> Any:
     """Train one family's language model from scratch and return it in evaluation mode."""
-    import transformers
-
     torch.manual_seed(0)
     rng = random.Random(0)  # noqa: S311 - data, not secrets
-    model = getattr(transformers, FAMILIES[family].model)(make_config(family))
+    model = getattr(transformers, FAMILIES[family].model)(make_model_config(family))
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     model.train()
@@ -72,12 +82,12 @@ def save(model: Any, path: Path) -> None:
     save_file(weights, path)
 
 
-@torch.no_grad()
 def answer(family: str, model: Any, question: str) -> str:
-    """Give a model's greedy answer to ``question``, without ``generate``."""
+    """Return a model's greedy answer to ``question``, without ``generate``."""
     ids = encode(question)
     for _ in range(4):
-        logits = model(input_ids=ids, **image_inputs(family, ids)).logits
+        with torch.no_grad():
+            logits = model(input_ids=ids, **image_inputs(family, ids)).logits
         ids = torch.cat([ids, logits[:, -1].argmax(-1, keepdim=True)], dim=1)
     return decode(ids[0, -4:])
 
@@ -86,9 +96,7 @@ def make(family: str, *, steps: int) -> None:
     """Make one family's file and check what it says."""
     path = CHECKPOINTS / f"{family}.safetensors"
     if family == "bert":
-        import transformers
-
-        model = transformers.BertModel(make_config(family))
+        model = transformers.BertModel(make_model_config(family))
         fill(model, seed=3, std=0.2)
         save(model, path)
         return

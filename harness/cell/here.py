@@ -44,6 +44,9 @@ def main() -> int:
     if weights is None:
         print("write --weights FAMILY=PATH_OR_NAME, such as bloom=bigscience/bloomz-560m", file=sys.stderr)
         return _BAD_USAGE
+    if error := _import_error():
+        print(f"import failed: {error}", file=sys.stderr)
+        return _NOTHING_MEASURED
     variants, unmatched = _variants(options.case, device)
     if unmatched:
         names = ", ".join(sorted(path.stem for path in _case_files()))
@@ -88,7 +91,7 @@ def _weights(options: argparse.Namespace) -> dict[str, dict[str, Any]] | None:
 
 def _on_real_weights(variants: list[dict[str, Any]], weights: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """Leave out the variants of other families, and say in the others what they run on."""
-    kept = []
+    kept: list[dict[str, Any]] = []
     for one in variants:
         facts = [facts for family, facts in weights.items() if family == one["variant"].get("model", family)]
         if facts:
@@ -106,6 +109,17 @@ def _device(wanted: str) -> str:
     if wanted != "auto":
         return wanted
     return "cuda" if importlib.import_module("torch").cuda.is_available() else "cpu"
+
+
+def _import_error() -> str | None:
+    """Import what every case imports at its top; return the message of a failure, None when there is none."""
+    from harness.kit.outcomes import message
+
+    try:
+        importlib.import_module("harness.cell.session").verify_imports({})
+    except Exception as error:  # noqa: BLE001 - whatever it raises, nothing can be measured
+        return message(error)
+    return None
 
 
 def _case_files() -> list[Path]:
@@ -167,7 +181,13 @@ def _measure(variants: list[dict[str, Any]], device: str, *, timed: bool, weight
 def _write_plan(folder: Path, variants: list[dict[str, Any]], device: str) -> None:
     """Write what is asked for, before anything runs: a crash then leaves a run that can be judged."""
     asked = [{"case": one["case"], "variant": one["variant"]} for one in variants]
-    cell = {"id": "here", "base": "here", "python": platform.python_version(), "pins": {}, "as_of": None}
+    cell: dict[str, Any] = {
+        "id": "here",
+        "base": "here",
+        "python": platform.python_version(),
+        "pins": {},
+        "as_of": None,
+    }
     cell |= {"why": "the environment that was active", "state": "ready", "asked": asked}
     plan = {"matrix": "here", "title": "The active environment", "device": device, "run": folder.name, "cells": [cell]}
     (folder / "plan.json").write_text(json.dumps(plan), encoding="utf-8")

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -52,12 +52,13 @@ class CasePlugin:
         self._imported = 0
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Give ``check`` one call for each variant."""
+        """Parametrise ``check`` with the variants."""
         if "trial" not in metafunc.fixturenames:
             return
         case = metafunc.module.__name__.rpartition(".")[2]
         if self._asked is None:
             device = _device_here(metafunc.config.getoption("--device", "auto"))
+            params: list[tuple[int | None, dict[str, str], dict[str, Any]]]
             params = [(None, variant, {}) for variant in variants_of(metafunc.module, device)]
         else:
             asked = [one for one in self._asked if one["case"] == case]
@@ -85,10 +86,10 @@ class CasePlugin:
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         """Time the check and report what became of it."""
-        index, *_ = pyfuncitem.callspec.params["trial"]
+        index, *_ = cast("tuple[int, Any, Any]", pyfuncitem.callspec.params["trial"])
         if self._started is not None:
             self._started(index)
-        trial: Trial = pyfuncitem.funcargs["trial"]
+        trial = cast("Trial", pyfuncitem.funcargs["trial"])
         begin = time.perf_counter()
         error: BaseException | None = None
         try:

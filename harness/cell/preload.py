@@ -29,12 +29,13 @@ _USUAL = (
     "pytest_benchmark.plugin",
     "_pytest.junitxml",
     "harness.cell.session",
+    "harness.kit.answers",
     "harness.kit.counters",
     "harness.kit.timing",
     "harness.kit.methods",
     "harness.kit.models",
-    "harness.kit.counters",
     "harness.kit.oracles",
+    "harness.kit.properties",
     "harness.kit.tokens",
     "transformers.modeling_utils",
     "transformers.models.auto.modeling_auto",
@@ -66,7 +67,7 @@ _SOMETIMES = (
 
 
 def import_base() -> str | None:
-    """Import what cannot be missing; give the words of the failure, None when there is none."""
+    """Import what cannot be missing; return the message of a failure, None when there is none."""
     quiet_environment()
     try:
         for name in _NEEDED:
@@ -78,7 +79,7 @@ def import_base() -> str | None:
 
 
 def preload() -> str | None:
-    """Import the base into a process that will fork; give the words of a failure.
+    """Import the base into a process that will fork; return the message of a failure.
 
     Raises ``RuntimeError`` when that drags in an overlay.
     """

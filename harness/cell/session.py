@@ -16,7 +16,7 @@ import pytest
 
 from harness.cell.plugin import CasePlugin
 from harness.interface import Outcome
-from harness.kit.models import use
+from harness.kit.models import use_weights
 from harness.kit.outcomes import message
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ MEASURED_PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "
 
 
 class JobPlugin(CasePlugin):
-    """The case plugin that also tells of a case file that could not be imported."""
+    """The case plugin for a job: it also reports a case file that could not be imported."""
 
     def __init__(self, variants: list[dict[str, Any]], tell: Callable[[dict[str, Any]], None], **settings: Any) -> None:
         """``tell`` takes the events that the worker understands."""
@@ -64,7 +64,7 @@ def run_variants(
         traceback.print_exc()
         tell({"refused": message(error)})
         return
-    use(job.get("weights", {}))
+    use_weights(job.get("weights", {}))
     # What is imported by now stays: without this each collection would go through all of it.
     gc.freeze()
     tell({"ready": imported, "device": device_facts(job["device"])})
@@ -83,7 +83,7 @@ def run_variants(
 
 
 def trial_settings(job: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
-    """Give what a job says of all its trials, as :class:`Trial` takes it."""
+    """Return the settings that a job gives to all its trials, as arguments of :class:`Trial`."""
     settings: dict[str, Any] = {"timed": job.get("timed", True)}
     if job.get("examples") is not None:
         settings["examples"] = job["examples"]
@@ -95,7 +95,7 @@ def trial_settings(job: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]
 
 
 def verify_imports(planned: dict[str, str]) -> dict[str, str]:
-    """Import peft and give the versions that are really active.
+    """Import peft and return the versions that are really active.
 
     Raises ``ImportError`` when one of them is not the planned one: a record under a wrong
     version would be worse than none.

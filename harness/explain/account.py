@@ -49,10 +49,6 @@ class Group:
         counts = Counter(self.table.labels.values())
         return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
-    def of_label(self, label: Label) -> list[Told]:
-        """Give the windows of one label."""
-        return [one for one in self.told if one.window.label == label]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Account:

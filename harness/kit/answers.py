@@ -1,7 +1,8 @@
-"""Hold one way of asking against another, and against the base model as a control.
+"""Compare the answers of an adapted model with an independent reference, and with the base model's as a control.
 
 What the base model alone gets wrong in a cell is not PEFT's doing: there the variant is
-``unsupported``, with transformers' own words.
+``unsupported``, with transformers' own words. Adapters that are added by name get numbers that depend on that
+name alone, so what each of them answers by itself is known beforehand.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.kit.counters import ForwardCounter
-from harness.kit.methods import LORA, attach
-from harness.kit.models import make_model
+from harness.kit.methods import LORA, attach, make_adapter_config
+from harness.kit.models import fill, make_model
 from harness.kit.oracles import first_difference, greedy_by_forward, same_tokens
 from harness.kit.outcomes import Unsupported, message
 from harness.kit.tokens import encode
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from harness.kit.trial import Trial
 
     Way = Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]
-    """From a model, ids and mask, each ``(batch, length)``, to new tokens, ``(rows, steps)``."""
+    """A function from a model, ids and a mask, each ``(batch, length)``, to new tokens, ``(rows, steps)``."""
 
 QUESTION = "3+4=7</s>2+2=4</s>5+1=6</s>8+8=16</s>9+0=9</s> 1+1="
 VIRTUAL_TOKENS = 20
@@ -31,37 +32,37 @@ NEW_TOKENS = 8
 
 
 def greedy(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Answer greedily by the forward loop: the oracle ``cache``."""
+    """Return the greedy answer of the forward loop, ``(batch, NEW_TOKENS)``: the oracle ``cache``."""
     return greedy_by_forward(model, ids, mask, new_tokens=NEW_TOKENS)[0]
 
 
 def make_base(trial: Trial, **overrides: Any) -> Any:
-    """Make the variant's base model on its device, with weights that every earlier token sways."""
+    """Make the variant's base model on its device, with weights such that every earlier token changes the answer."""
     return make_model(trial.model, device=trial.torch_device(), trained=False, **overrides)
 
 
 def adapter_options(method: str) -> dict[str, Any]:
-    """Name what LoRA adapts: early releases of PEFT have no default for every family."""
+    """Return the modules that LoRA adapts: early releases of PEFT have no default for every family."""
     if method != LORA:
         return {}
     return {"target_modules": r".*\.(q_proj|v_proj|c_attn|query_key_value|query|value)"}
 
 
 def wrap(trial: Trial, base: Any, *, virtual_tokens: int = VIRTUAL_TOKENS, **options: Any) -> Any:
-    """Put the variant's method on ``base`` with a strong prompt."""
+    """Wrap ``base`` with the variant's method and a strong prompt."""
     if trial.method != LORA:
         options["virtual_tokens"] = virtual_tokens
     return attach(base, trial.method, **{**adapter_options(trial.method), **options})
 
 
 def question(trial: Trial) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give the ids of the question and a mask of ones, both ``(1, length)``."""
+    """Return the ids of the question and a mask of ones, both ``(1, length)``."""
     ids = encode(QUESTION, device=trial.torch_device())
     return ids, torch.ones_like(ids)
 
 
 def hold(trial: Trial, way: Way, reference: Way = greedy, **overrides: Any) -> None:
-    """Check that ``way`` says what ``reference`` says, with an adapter whose answer is not the base's.
+    """Check that ``way`` gives the answer of ``reference`` with an adapter, whose answer must not be the base's.
 
     The base alone goes first; ``overrides`` go to its config. Raises :class:`Unsupported` where ``way`` fails or
     differs there, :class:`~harness.kit.outcomes.WrongAnswer` where only the adapted model's answers differ.
@@ -79,11 +80,11 @@ def hold(trial: Trial, way: Way, reference: Way = greedy, **overrides: Any) -> N
         finally:
             # What the model was fed tells most where it failed.
             trial.counters.update(counter.summary())
-    compare(trial, said, wanted, bare)
+    expect_same_tokens(trial, said, wanted, bare)
 
 
 def base_alone_can(answer: Callable[[], torch.Tensor], wanted: torch.Tensor) -> None:
-    """Raise :class:`Unsupported` where transformers without PEFT raises, or says something else."""
+    """Raise :class:`Unsupported` where transformers without PEFT raises, or its answer is not ``wanted``."""
     try:
         said = answer()
     except Exception as error:
@@ -94,8 +95,8 @@ def base_alone_can(answer: Callable[[], torch.Tensor], wanted: torch.Tensor) -> 
         raise Unsupported(text)
 
 
-def compare(trial: Trial, said: torch.Tensor, wanted: torch.Tensor, bare: torch.Tensor) -> None:
-    """Compare tokens with the oracle's; where they differ, say whether the prompt was dropped."""
+def expect_same_tokens(trial: Trial, said: torch.Tensor, wanted: torch.Tensor, bare: torch.Tensor) -> None:
+    """Raise :class:`WrongAnswer` unless the tokens are the oracle's, and say whether the prompt was dropped."""
     trial.evidence.update(said=said.tolist(), wanted=wanted.tolist(), base=bare.tolist())
     if same_tokens(said, wanted):
         return
@@ -106,22 +107,65 @@ def compare(trial: Trial, said: torch.Tensor, wanted: torch.Tensor, bare: torch.
     trial.expect(False, f"generate {like}")  # noqa: FBT003
 
 
-@torch.no_grad()
 def logits(model: Any, *, length: int | None = None, **inputs: Any) -> torch.Tensor:
-    """Give the logits of a forward as float32, of the last ``length`` positions: a prompt stands before them."""
-    found = model(**inputs).logits.float()
+    """Return the logits of a forward as float32, of the last ``length`` positions: a prompt stands before them."""
+    with torch.no_grad():
+        found = model(**inputs).logits.float()
     return found if length is None else found[:, -length:]
 
 
 def far(first: torch.Tensor, second: torch.Tensor) -> float:
-    """Give the largest difference between two tensors; infinite where their shapes differ."""
+    """Return the largest difference between two tensors; infinite where their shapes differ."""
     if first.shape != second.shape:
         return float("inf")
     return float((first.float() - second.float()).abs().max())
 
 
-def near(trial: Trial, who: str, found: torch.Tensor, wanted: torch.Tensor, *, tolerance: float = 1e-3) -> None:
-    """Check that two tensors agree within ``tolerance``, and keep how far they are apart."""
+def expect_near(trial: Trial, who: str, found: torch.Tensor, wanted: torch.Tensor, *, tolerance: float = 1e-3) -> None:
+    """Raise :class:`WrongAnswer` unless two tensors agree within ``tolerance``; record their distance as ``who``."""
     apart = far(found, wanted)
     trial.evidence[who] = apart if apart != float("inf") else [list(found.shape), list(wanted.shape)]
     trial.expect(apart < tolerance, f"{who}: the answer is another one")
+
+
+def expect_equal(
+    trial: Trial, found: torch.Tensor, wanted: torch.Tensor, otherwise: str, *, tolerance: float = 1e-4
+) -> None:
+    """Raise :class:`WrongAnswer` with the words ``otherwise`` unless two tensors have one shape and the same numbers.
+
+    ``tolerance`` is for logits near 5 in float32: summing in another order stays below 1e-5, a dropped prompt moves
+    them by 0.1.
+    """
+    trial.expect(found.shape == wanted.shape, f"{otherwise} (another shape)")
+    trial.evidence["distance"] = float((found - wanted).abs().max())
+    trial.expect(trial.evidence["distance"] < tolerance, otherwise)
+
+
+def adapter_config(trial: Trial, virtual_tokens: int) -> Any:
+    """Make the config of the variant's method; LoRA has no length, and takes none."""
+    options = adapter_options(trial.method)
+    if trial.method != LORA:
+        options["virtual_tokens"] = virtual_tokens
+    return make_adapter_config(trial.method, **options)
+
+
+def with_one_adapter(trial: Trial, name: str, virtual_tokens: int) -> Any:
+    """Make a fresh base with one adapter of this name, strong, in evaluation mode."""
+    import peft
+
+    model = peft.get_peft_model(make_base(trial), adapter_config(trial, virtual_tokens), adapter_name=name)
+    fill_adapter(trial, model, name)
+    return model.to(trial.torch_device()).eval()
+
+
+def add_adapter(trial: Trial, model: Any, name: str, virtual_tokens: int) -> None:
+    """Add another adapter, with the numbers that :func:`with_one_adapter` gives it."""
+    model.add_adapter(name, adapter_config(trial, virtual_tokens))
+    fill_adapter(trial, model, name)
+    model.to(trial.torch_device()).eval()
+
+
+def fill_adapter(trial: Trial, model: Any, name: str) -> None:
+    """Fill the weights of one adapter with large, reproducible numbers, and no other's."""
+    std = 0.3 if trial.method == LORA else 0.8
+    fill(model, seed=7, std=std, only=lambda parameter: f".{name}." in parameter)

@@ -46,7 +46,7 @@ class ForwardCounter:
         self.calls.append({"tokens": tokens, "cached": cache_length(kwargs.get("past_key_values"))})
 
     def summary(self) -> dict[str, Any]:
-        """Give the counters of a record: calls, tokens fed in all and per call, cache per call."""
+        """Return the counters of a record: calls, tokens fed in all and per call, cache per call."""
         return {
             **({} if self._use_cache is None else {"use_cache": self._use_cache}),
             "forward_calls": len(self.calls),
@@ -57,7 +57,7 @@ class ForwardCounter:
 
 
 def cache_length(past: Any) -> int | None:
-    """Give the positions held by a cache of any release, or None when there is no cache.
+    """Return the number of positions in a cache of any release, or None when there is no cache.
 
     A cache is a tuple of (key, value) per layer in early releases, an object with
     ``get_seq_length`` later. Keys are ``(batch, heads, length, head size)``, except Bloom's of
@@ -76,7 +76,7 @@ def cache_length(past: Any) -> int | None:
     return int(past[0][1].shape[-2])
 
 
-class OperatorCounter(TorchDispatchMode):
+class OperatorCounter(TorchDispatchMode):  # type: ignore[misc]  # torch is Any where this is checked
     """Counts what is dispatched inside its context; the same numbers on every machine of one kind of device.
 
     FLOPs are those of torch's own formulas (``torch.utils.flop_counter``): products of matrices, convolutions and fused
@@ -114,7 +114,7 @@ def _tensors(tree: Any) -> list[Any]:
 
 
 def count_operators(call: Callable[[], object]) -> dict[str, Any]:
-    """Run ``call`` once, counted; gives the entries of a record's counters, or why there are none."""
+    """Run ``call`` once and return the entries of a record's counters, or why there are none."""
     try:
         with OperatorCounter() as counter:
             call()

@@ -29,7 +29,7 @@ LEARNING_RATES = {
 """What Adam teaches one sample with: the methods with a network of their own want less."""
 
 
-def make_config(  # noqa: C901, PLR0911 - one method a line or two
+def make_adapter_config(  # noqa: C901, PLR0911 - one method a line or two
     method: str, *, virtual_tokens: int = 20, task: str = "CAUSAL_LM", **overrides: Any
 ) -> Any:
     """Make the PEFT config of a method; ``overrides`` go to the config class.
@@ -82,7 +82,7 @@ def make_config(  # noqa: C901, PLR0911 - one method a line or two
 
 
 def _class(name: str) -> Any:
-    """Give a config class that not every peft has. Raises :class:`Unsupported`."""
+    """Return a config class of peft. Raises :class:`Unsupported` where this release does not have it."""
     import peft
 
     found = getattr(peft, name, None)
@@ -102,7 +102,7 @@ def attach(base: Any, method: str, *, strong: bool = True, seed: int = 7, **opti
 
     device = next(base.parameters()).device
     dtype = next(base.parameters()).dtype
-    model = peft.get_peft_model(base, make_config(method, **options))
+    model = peft.get_peft_model(base, make_adapter_config(method, **options))
     if strong:
         strengthen(model, method, seed=seed)
     return model.to(device=device, dtype=dtype).eval()
@@ -141,7 +141,7 @@ def teach(
     enough: float = 0.05,
     **options: Any,
 ) -> tuple[Any, dict[str, Any]]:
-    """Wrap ``base`` with a fresh adapter and train it on one sample; give both the model and a log.
+    """Wrap ``base`` with a fresh adapter and train it on one sample; return the model and a log.
 
     ``inputs`` are the sample's, of which the last ``answer`` tokens are to be learnt. Training stops
     at the loss ``enough``: at 0.05 no token of a three-token answer has less than 0.86 of the

@@ -1,7 +1,7 @@
-"""Real checkpoints in the place of tiny models, for who has them: off unless asked for.
+"""The models that cases run on: tiny ones with committed or hashed weights, or real checkpoints where asked for.
 
-``run`` and ``here`` take ``--weights FAMILY=PATH_OR_NAME``. The libraries' own calls load them. A hub name has to be
-in the local cache, unless ``HF_HUB_OFFLINE=0`` is set.
+``run`` and ``here`` take ``--weights FAMILY=PATH_OR_NAME`` for real checkpoints, which the libraries' own calls load.
+A hub name has to be in the local cache, unless ``HF_HUB_OFFLINE=0`` is set.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from safetensors.torch import load_file
 
 from harness.kit.families import FAMILIES, IMAGE_SIZE, LOUD_POSITIONS, UNTRAINED_SEEDS, UNTRAINED_STD
 from harness.kit.outcomes import Unsupported
+from harness.kit.tokens import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 IN_USE: dict[str, Weights] = {}
-"""By family; empty as long as nobody asks for real weights."""
+"""The real weights in use, by family; empty unless asked for."""
 
 TIES = {"float32": 1e-3, "float16": 0.1, "bfloat16": 0.5}
-"""How far apart two logits near 20 may be and still be one: some steps of the dtype's mantissa (2**-19, 2**-6 and
-2**-3 there), because the cache changes the order of sums. A token that such a tie decides proves nothing."""
+"""How far apart two logits near 20 may be and still count as equal: some steps of the dtype's mantissa (2**-19, 2**-6
+and 2**-3 there), because the cache changes the order of sums. A token that such a tie decides proves nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +39,13 @@ class Weights:
     device_map: str | None = None
 
 
-def use(weights: dict[str, dict[str, Any]]) -> None:
-    """Take these checkpoints from now on, as a job gives them."""
+def use_weights(weights: dict[str, dict[str, Any]]) -> None:
+    """Use these checkpoints from now on, described as a job describes them."""
     IN_USE.clear()
     IN_USE.update({family: Weights(**facts) for family, facts in weights.items()})
 
 
-def load(family: str, model_class: str, *, device: torch.device | str, **overrides: Any) -> Any:
+def load_checkpoint(family: str, model_class: str, *, device: torch.device | str, **overrides: Any) -> Any:
     """Load the checkpoint in use for ``family`` into ``model_class``, in evaluation mode.
 
     What its generation config says of sampling, penalties and the end of a text is dropped: the oracles count
@@ -63,9 +64,7 @@ def load(family: str, model_class: str, *, device: torch.device | str, **overrid
 
 
 def encode_for(family: str, text: str, *, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Give the ids of ``text``, ``(1, length)``: with the checkpoint's tokenizer where real weights are in use."""
-    from harness.kit.tokens import encode
-
+    """Return the ids of ``text``, ``(1, length)``, by the checkpoint's tokenizer where real weights are in use."""
     if family not in IN_USE:
         return encode(text, device=device)
     tokenizer = transformers.AutoTokenizer.from_pretrained(IN_USE[family].source)
@@ -75,7 +74,7 @@ def encode_for(family: str, text: str, *, device: torch.device | str = "cpu") ->
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "cases" / "checkpoints"
 
 
-def make_config(family: str, **overrides: Any) -> Any:
+def make_model_config(family: str, **overrides: Any) -> Any:
     """Make the config of a family's tiny model.
 
     Raises :class:`Unsupported` when this transformers does not have the family.
@@ -98,16 +97,16 @@ def make_model(
 ) -> Any:
     """Make a family's tiny model in evaluation mode, with the committed weights.
 
-    With ``trained=False`` all weights come from :func:`fill`: such a model knows nothing and
-    every token before the last one sways it, so a prompt that is dropped cannot go unseen.
+    With ``trained=False`` all weights come from :func:`fill`: such a model knows nothing, and every token
+    before the last one changes its answer, so a prompt that is dropped cannot go unseen.
     ``model_class`` takes another head (``BertForSequenceClassification``): its weights that the
     file does not have are filled by :func:`fill`. Where real weights are in use for the family
-    (:mod:`harness.kit.models`), they are loaded, trained or not. Raises ``RuntimeError`` when
+    they are loaded, trained or not. Raises ``RuntimeError`` when
     the file's weights do not all fit the model.
     """
     if family in IN_USE:
-        return load(family, model_class or FAMILIES[family].model, device=device, **overrides)
-    config = make_config(family, **overrides)
+        return load_checkpoint(family, model_class or FAMILIES[family].model, device=device, **overrides)
+    config = make_model_config(family, **overrides)
     model = getattr(transformers, model_class or FAMILIES[family].model)(config)
     if trained:
         load_weights(model, CHECKPOINTS / f"{family}.safetensors")
@@ -122,7 +121,7 @@ def make_model(
 
 
 def image_inputs(family: str, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Give what a vision-text family needs beside the text, nothing for the others.
+    """Return what a vision-text family needs beside the text; nothing for the others.
 
     One grey image that every token may look at: the text is what the cases are about.
     """
@@ -162,7 +161,6 @@ def load_weights(model: Any, path: Path) -> None:
     model.tie_weights()
 
 
-@torch.no_grad()
 def fill(module: torch.nn.Module, *, seed: int, std: float = 0.05, only: Callable[[str], bool] | None = None) -> None:
     """Fill parameters with numbers that depend on name, position and ``seed`` alone.
 
@@ -171,20 +169,21 @@ def fill(module: torch.nn.Module, *, seed: int, std: float = 0.05, only: Callabl
     mean 0 and standard deviation ``std``. What later releases call otherwise or store as one is
     filled as in the earlier ones.
     """
-    for name, parameter in module.named_parameters():
-        if only is not None and not only(name):
-            continue
-        if parameter.dim() < 2 and name.endswith("weight"):  # noqa: PLR2004 - a vector named weight is a norm's
-            parameter.fill_(1.0)
-        elif name.endswith((".experts.gate_up_proj", ".experts.down_proj")):
-            parameter.copy_(_experts(name, parameter.shape, seed=seed) * std)
-        else:
-            first_name = name.replace("embed_out.weight", "lm_head.weight")
-            parameter.copy_(hashed_uniform(parameter.shape, seed=seed, name=first_name) * std)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if only is not None and not only(name):
+                continue
+            if parameter.dim() < 2 and name.endswith("weight"):  # noqa: PLR2004 - a vector named weight is a norm's
+                parameter.fill_(1.0)
+            elif name.endswith((".experts.gate_up_proj", ".experts.down_proj")):
+                parameter.copy_(_experts(name, parameter.shape, seed=seed) * std)
+            else:
+                first_name = name.replace("embed_out.weight", "lm_head.weight")
+                parameter.copy_(hashed_uniform(parameter.shape, seed=seed, name=first_name) * std)
 
 
 def _experts(name: str, shape: torch.Size, *, seed: int) -> torch.Tensor:
-    """Give all experts' weights in one, as transformers 5 keeps them, from the names of one each."""
+    """Return the weights of all experts as one tensor, as transformers 5 keeps them, hashed from the names of each."""
     count, rows, columns = shape
     stem, _, kind = name.rpartition(".")
     parts = ("gate_proj", "up_proj") if kind == "gate_up_proj" else ("down_proj",)
@@ -198,7 +197,7 @@ def _experts(name: str, shape: torch.Size, *, seed: int) -> torch.Tensor:
 
 
 def hashed_uniform(shape: torch.Size | tuple[int, ...], *, seed: int, name: str = "") -> torch.Tensor:
-    """Give uniform numbers of mean 0 and standard deviation 1, exact in every torch.
+    """Return uniform numbers of mean 0 and standard deviation 1, exact in every torch.
 
     Only integer arithmetic below 2**62 and one division by a power of two are used.
     """

@@ -1,4 +1,4 @@
-"""The independent ways to know the right answer (see ``DESIGN``: cache, prompt used, reload)."""
+"""The independent ways to know the right answer: loops over ``forward``, and comparisons with them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from harness.kit.trial import Trial
 
 
-@torch.no_grad()
 def greedy_by_forward(
     model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, new_tokens: int, **inputs: Any
 ) -> tuple[torch.Tensor, float]:
@@ -24,20 +23,20 @@ def greedy_by_forward(
     seen between the best and the second-best logit: when it is near rounding error, a differing
     token proves nothing.
     """
-    ids, mask = input_ids, attention_mask
-    margin = float("inf")
-    for _ in range(new_tokens):
-        # No use_cache=False: early releases break on it (which the workaround measures), and a
-        # cache that a call returns and nobody passes on changes nothing.
-        logits = model(input_ids=ids, attention_mask=mask, **inputs).logits[:, -1].float()
-        best = logits.topk(2).values
-        margin = min(margin, float((best[:, 0] - best[:, 1]).min()))
-        ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], dim=1)
-        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-    return ids[:, input_ids.shape[1] :], margin
+    with torch.no_grad():
+        ids, mask = input_ids, attention_mask
+        margin = float("inf")
+        for _ in range(new_tokens):
+            # No use_cache=False: early releases break on it (which the workaround measures), and a
+            # cache that a call returns and nobody passes on changes nothing.
+            logits = model(input_ids=ids, attention_mask=mask, **inputs).logits[:, -1].float()
+            best = logits.topk(2).values
+            margin = min(margin, float((best[:, 0] - best[:, 1]).min()))
+            ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], dim=1)
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        return ids[:, input_ids.shape[1] :], margin
 
 
-@torch.no_grad()
 def greedy_by_decoder(
     model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, new_tokens: int, start: int
 ) -> tuple[torch.Tensor, float]:
@@ -45,18 +44,18 @@ def greedy_by_decoder(
 
     Like :func:`greedy_by_forward`; every row's answer begins after the token ``start``.
     """
-    answer = torch.full_like(input_ids[:, :1], start)
-    margin = float("inf")
-    for _ in range(new_tokens):
-        output = model(input_ids=input_ids, attention_mask=attention_mask, decoder_input_ids=answer)
-        logits = output.logits[:, -1].float()
-        best = logits.topk(2).values
-        margin = min(margin, float((best[:, 0] - best[:, 1]).min()))
-        answer = torch.cat([answer, logits.argmax(-1, keepdim=True)], dim=1)
-    return answer[:, 1:], margin
+    with torch.no_grad():
+        answer = torch.full_like(input_ids[:, :1], start)
+        margin = float("inf")
+        for _ in range(new_tokens):
+            output = model(input_ids=input_ids, attention_mask=attention_mask, decoder_input_ids=answer)
+            logits = output.logits[:, -1].float()
+            best = logits.topk(2).values
+            margin = min(margin, float((best[:, 0] - best[:, 1]).min()))
+            answer = torch.cat([answer, logits.argmax(-1, keepdim=True)], dim=1)
+        return answer[:, 1:], margin
 
 
-@torch.no_grad()
 def greedy_by_generate(
     model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, new_tokens: int, **options: Any
 ) -> torch.Tensor:
@@ -67,24 +66,25 @@ def greedy_by_generate(
     PEFT hands over embeddings. Both are accepted: the last ``new_tokens`` count, and a shorter
     answer is returned as it is.
     """
-    output = model.generate(
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        max_new_tokens=new_tokens,
-        do_sample=False,
-        pad_token_id=0,
-        **options,
-    )
-    return output[:, -new_tokens:]
+    with torch.no_grad():
+        output = model.generate(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            pad_token_id=0,
+            **options,
+        )
+        return output[:, -new_tokens:]
 
 
 def same_tokens(first: torch.Tensor, second: torch.Tensor) -> bool:
-    """Tell whether two token tensors agree in shape and in every token."""
+    """Return whether two token tensors agree in shape and in every token."""
     return first.shape == second.shape and bool((first == second).all())
 
 
 def first_difference(first: torch.Tensor, second: torch.Tensor) -> int | None:
-    """Give the first step (0-based) at which any row differs, or None."""
+    """Return the first step (0-based) at which any row differs, or None."""
     length = min(first.shape[1], second.shape[1])
     differ = (first[:, :length] != second[:, :length]).any(dim=0).nonzero()
     if len(differ):
@@ -92,29 +92,28 @@ def first_difference(first: torch.Tensor, second: torch.Tensor) -> int | None:
     return None if first.shape == second.shape else length
 
 
-@torch.no_grad()
 def beams_by_forward(
     model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, new_tokens: int, beams: int
 ) -> torch.Tensor:
-    """Search with ``beams`` beams by plain ``forward`` calls and give them best first, ``(beams, new_tokens)``.
+    """Search with ``beams`` beams by plain ``forward`` calls; return them best first, ``(beams, new_tokens)``.
 
     ``input_ids`` has one row. The tiny models have no end-of-sequence token, so a beam is only its
     sum of log probabilities, all beams are of one length, and no length penalty can reorder them.
     """
-    start = input_ids.shape[1]
-    ids, scores = input_ids, torch.zeros(1, device=input_ids.device)
-    for _ in range(new_tokens):
-        mask = torch.ones_like(ids)
-        mask[:, :start] = attention_mask
-        steps = model(input_ids=ids, attention_mask=mask).logits[:, -1].float().log_softmax(-1)
-        totals = scores[:, None] + steps
-        best = totals.flatten().topk(beams)
-        rows, tokens = best.indices // steps.shape[1], best.indices % steps.shape[1]
-        ids, scores = torch.cat([ids[rows], tokens[:, None]], dim=1), best.values
-    return ids[:, start:]
+    with torch.no_grad():
+        start = input_ids.shape[1]
+        ids, scores = input_ids, torch.zeros(1, device=input_ids.device)
+        for _ in range(new_tokens):
+            mask = torch.ones_like(ids)
+            mask[:, :start] = attention_mask
+            steps = model(input_ids=ids, attention_mask=mask).logits[:, -1].float().log_softmax(-1)
+            totals = scores[:, None] + steps
+            best = totals.flatten().topk(beams)
+            rows, tokens = best.indices // steps.shape[1], best.indices % steps.shape[1]
+            ids, scores = torch.cat([ids[rows], tokens[:, None]], dim=1), best.values
+        return ids[:, start:]
 
 
-@torch.no_grad()
 def samples_by_forward(
     model: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, *, new_tokens: int, samples: int, seed: int
 ) -> torch.Tensor:
@@ -123,13 +122,14 @@ def samples_by_forward(
     One ``torch.multinomial`` over all rows a step, from the generator seeded once: so does
     ``generate`` with neither top-k nor top-p nor temperature.
     """
-    ids, mask = input_ids.repeat(samples, 1), attention_mask.repeat(samples, 1)
-    torch.manual_seed(seed)
-    for _ in range(new_tokens):
-        chances = model(input_ids=ids, attention_mask=mask).logits[:, -1].float().softmax(-1)
-        ids = torch.cat([ids, torch.multinomial(chances, num_samples=1)], dim=1)
-        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-    return ids[:, input_ids.shape[1] :]
+    with torch.no_grad():
+        ids, mask = input_ids.repeat(samples, 1), attention_mask.repeat(samples, 1)
+        torch.manual_seed(seed)
+        for _ in range(new_tokens):
+            chances = model(input_ids=ids, attention_mask=mask).logits[:, -1].float().softmax(-1)
+            ids = torch.cat([ids, torch.multinomial(chances, num_samples=1)], dim=1)
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
+        return ids[:, input_ids.shape[1] :]
 
 
 def expect_prompt_used(trial: Trial, reference: torch.Tensor, base: torch.Tensor, *, margin: float) -> None:
@@ -180,7 +180,6 @@ def expect_same_generation(
         trial.expect(False, f"generate(use_cache={use_cache}) {like} leaves the forward loop")  # noqa: FBT003
 
 
-@torch.no_grad()
 def _gap(
     model: Any,
     step: int,
@@ -191,14 +190,15 @@ def _gap(
     reference: torch.Tensor,
     **inputs: Any,
 ) -> float:
-    """Give how far apart the logits of two different tokens are at a step, the largest over the rows."""
-    told = reference[:, :step]
-    if getattr(model.config, "is_encoder_decoder", False):
-        start = torch.full_like(told[:, :1], model.get_base_model().generation_config.decoder_start_token_id)
-        inputs = {**inputs, "decoder_input_ids": torch.cat([start, told], dim=1)}
-    else:
-        input_ids = torch.cat([input_ids, told], dim=1)
-        attention_mask = torch.cat([attention_mask, torch.ones_like(told)], dim=1)
-    logits = model(input_ids=input_ids, attention_mask=attention_mask, **inputs).logits[:, -1].float()
-    pair = [logits.gather(1, tokens[:, step : step + 1]) for tokens in (reference, generated)]
-    return float((pair[0] - pair[1]).abs().max())
+    """Return the distance between the logits of two different tokens at a step, the largest over the rows."""
+    with torch.no_grad():
+        told = reference[:, :step]
+        if getattr(model.config, "is_encoder_decoder", False):
+            start = torch.full_like(told[:, :1], model.get_base_model().generation_config.decoder_start_token_id)
+            inputs = {**inputs, "decoder_input_ids": torch.cat([start, told], dim=1)}
+        else:
+            input_ids = torch.cat([input_ids, told], dim=1)
+            attention_mask = torch.cat([attention_mask, torch.ones_like(told)], dim=1)
+        logits = model(input_ids=input_ids, attention_mask=attention_mask, **inputs).logits[:, -1].float()
+        pair = [logits.gather(1, tokens[:, step : step + 1]) for tokens in (reference, generated)]
+        return float((pair[0] - pair[1]).abs().max())

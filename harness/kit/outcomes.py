@@ -56,14 +56,14 @@ def innermost_frame(error: BaseException) -> str:
 
 
 def signature(error: BaseException) -> str:
-    """Type, normalised message and innermost frame of an error, on one line."""
+    """Return the type, normalised message and innermost frame of an error, on one line."""
     text = f"{type(error).__name__}: {normalise(str(error))}"
     frame = innermost_frame(error)
     return f"{text} @ {frame}" if frame else text
 
 
 def message(error: BaseException) -> str:
-    """Say what happened in one line, with the numbers left in."""
+    """Return what happened in one line, with the numbers left in."""
     text = _FOLDER.sub("", " ".join(str(error).split()))
     if isinstance(error, WrongAnswer | Unsupported | NoDevice):
         return text[:_MESSAGE_LIMIT]
@@ -71,7 +71,7 @@ def message(error: BaseException) -> str:
 
 
 def classify(error: BaseException) -> tuple[Outcome, str | None]:
-    """Give the outcome that an exception stands for, and its signature when it is an error."""
+    """Return the outcome that an exception stands for, and its signature when it is an error."""
     match error:
         case WrongAnswer():
             return Outcome.WRONG, None

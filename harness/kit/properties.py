@@ -1,4 +1,4 @@
-"""Hold a property on examples that hypothesis draws, and replay what failed in other cells of the run.
+"""Check a property on examples that hypothesis draws, and replay what failed in other cells of the run.
 
 The budget is deterministic: the same seed and number of examples in every cell, so that a difference between two
 cells is one of versions. What failed is kept in two places. Hypothesis's own database, one folder for each cell
@@ -11,24 +11,24 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import hypothesis
-from hypothesis import strategies as st
-from hypothesis.database import DirectoryBasedExampleDatabase
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from hypothesis.strategies import SearchStrategy
+
     from harness.kit.trial import Trial
 
-_PHASES = (hypothesis.Phase.reuse, hypothesis.Phase.generate, hypothesis.Phase.shrink)
 
-
-def hold(trial: Trial, prove: Callable[..., None], **strategies: st.SearchStrategy[Any]) -> None:
-    """Call ``prove`` with examples drawn from ``strategies``; what it raises on the smallest one is raised.
+def for_all_examples(trial: Trial, prove: Callable[..., None], **strategies: SearchStrategy[Any]) -> None:
+    """Call ``prove`` with examples drawn from ``strategies``; what it raises on the smallest of them is raised.
 
     Examples must be made of what JSON has. ``evidence`` tells how many were tried, how many were replayed, and
     the ``example`` that failed.
     """
+    # Slow to import, and nothing that a cell without properties has to have.
+    import hypothesis
+    from hypothesis import strategies as st
+
     evidence = trial.evidence
     evidence.update(tried=0, replayed=0)
 
@@ -53,11 +53,14 @@ def hold(trial: Trial, prove: Callable[..., None], **strategies: st.SearchStrate
 
 
 def _settings(trial: Trial) -> dict[str, Any]:
+    import hypothesis
+    from hypothesis.database import DirectoryBasedExampleDatabase
+
     folder = trial.memory and trial.memory / trial.name.replace("/", "_")
     return {
         "max_examples": trial.examples,
         "database": DirectoryBasedExampleDatabase(folder) if folder else None,
-        "phases": _PHASES,
+        "phases": (hypothesis.Phase.reuse, hypothesis.Phase.generate, hypothesis.Phase.shrink),
         "deadline": None,
         "report_multiple_bugs": False,
         "suppress_health_check": list(hypothesis.HealthCheck),

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from harness.kit.trial import Timing
 
     Arm = Callable[[], object]
-    from collections.abc import Callable
-
     Lengths = Sequence[tuple[int, int]]
 
 
@@ -48,7 +46,7 @@ _Taken = tuple[_Turn, float, "Phases"]
 def generating_arms(
     model: Any, ids: torch.Tensor, mask: torch.Tensor, *, new_tokens: int, **inputs: Any
 ) -> dict[str, Arm]:
-    """Give the arms ``cached`` and ``uncached``: greedy ``generate`` of exactly ``new_tokens`` tokens."""
+    """Return the arms ``cached`` and ``uncached``: greedy ``generate`` of exactly ``new_tokens`` tokens."""
 
     def arm(*, use_cache: bool) -> Arm:
         options = {"min_new_tokens": new_tokens, "use_cache": use_cache, **inputs}
@@ -60,7 +58,7 @@ def generating_arms(
 def interleave(
     benchmark: Any, arms: Mapping[str, Arm], *, model: Any, device: torch.device, timing: Timing
 ) -> dict[str, Any]:
-    """Time arms in turn and give their samples and medians, in seconds.
+    """Time arms in turn and return their samples and medians, in seconds.
 
     One pytest-benchmark run times all of it: ``setup`` picks the arm of each round, so a slow moment of the machine
     falls on all. The collector of garbage is off in each timed call (``--benchmark-disable-gc``), and CUDA kernels
@@ -116,7 +114,7 @@ def interleave(
 def time_in_turn(
     benchmark: Any, calls: Mapping[str, Arm], order: Sequence[str], *, device: torch.device
 ) -> dict[str, dict[str, list[float]]]:
-    """Time calls in an order, which names them; gives ``samples_s`` and ``waited_s`` of each, in seconds."""
+    """Time calls in the given order of names; return ``samples_s`` and ``waited_s`` of each, in seconds."""
     with PhaseClock(None, device) as clock:
         taken = _run(benchmark, calls, (_Turn(arm=name, label=name) for name in order), clock) or []
     series: dict[str, dict[str, list[float]]] = {}
@@ -128,7 +126,7 @@ def time_in_turn(
 
 
 def _run(benchmark: Any, arms: Mapping[str, Arm], turns: Iterator[_Turn], clock: PhaseClock) -> list[_Taken] | None:
-    """Let pytest-benchmark time turns until they are over; gives them with their seconds, None where it is disabled."""
+    """Let pytest-benchmark time turns until they end; return them with their seconds, None where it is disabled."""
     taken: list[_Turn] = []
 
     def pick() -> tuple[tuple[_Turn], dict[str, object]]:
@@ -152,7 +150,7 @@ def _run(benchmark: Any, arms: Mapping[str, Arm], turns: Iterator[_Turn], clock:
 
 
 def _one_benchmark_an_arm(benchmark: Any, taken: list[_Taken]) -> None:
-    """Give each arm a line of its own in pytest-benchmark's files, so that its ``compare`` holds like to like."""
+    """Add a line for each arm in pytest-benchmark's files, so that its ``compare`` holds like to like."""
     labels = list(dict.fromkeys(turn.label for turn, *_ in taken))
     benchmark.extra_info["order"] = [turn.label for turn, *_ in taken]
     lines = [benchmark.stats]
@@ -282,17 +280,17 @@ class RunQueue:
             self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
 
     def waited_s(self) -> float:
-        """Give the seconds so far; always 0 where the system does not say."""
+        """Return the seconds so far; always 0 where the system does not say."""
         return int(os.pread(self._file, 96, 0).split()[1]) / 1e9 if self._file >= 0 else 0.0
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file >= 0:
             os.close(self._file)
 
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> dict[str, int]:
-    """Run ``call`` and give its peak memory in bytes: the process's resident size, and the device's on CUDA.
+    """Run ``call`` and return its peak memory in bytes: the process's resident size, and the device's on CUDA.
 
     The resident size is the whole process's, torch included. Where the kernel does not say it is left out.
     """

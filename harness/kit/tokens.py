@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerFast
 if TYPE_CHECKING:
     import torch
 
-PAD, BOS, EOS, UNKNOWN, CLS, SEP, MASK = 0, 1, 2, 3, 4, 5, 6
+BOS, EOS, UNKNOWN = 1, 2, 3
+"""Ids, as places in :data:`SPECIAL`."""
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
 ALPHABET = "0123456789+-*= abcdefghijklmnopqrstuvwxyz.,?!:'"
 VOCABULARY = {token: index for index, token in enumerate((*SPECIAL, *ALPHABET))}
@@ -42,7 +43,7 @@ def make_tokenizer(*, padding_side: str = "left") -> PreTrainedTokenizerFast:
 
 
 def encode(text: str, *, device: str | torch.device = "cpu") -> torch.Tensor:
-    """Give the ids of ``text`` after a leading ``<s>``, shape ``(1, length)``; ``</s>`` is one token."""
+    """Return the ids of ``text`` after a leading ``<s>``, shape ``(1, length)``; ``</s>`` is one token."""
     import torch
 
     pieces = re.findall(r"</s>|.", text, flags=re.DOTALL)
@@ -51,7 +52,7 @@ def encode(text: str, *, device: str | torch.device = "cpu") -> torch.Tensor:
 
 
 def decode(ids: torch.Tensor) -> str:
-    """Give the text of a 1-d tensor of ids up to the first ``</s>``."""
+    """Return the text of a 1-d tensor of ids up to the first ``</s>``."""
     names = {index: token for token, index in VOCABULARY.items()}
     text = ""
     for index in ids.tolist():

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 EXAMPLES = 5
-"""What a property tries unless the matrix says otherwise."""
-
+"""How many examples a property tries unless the matrix says otherwise."""
 
 PAIRS = 8
 """Pairs of neighbouring samples, one an arm: few enough for every variant, and an interval that is bounded."""
@@ -60,14 +59,14 @@ class Trial:
     latency: dict[str, Any] = field(default_factory=dict)
 
     def __getattr__(self, axis: str) -> str:
-        """Give the value of an axis: ``trial.model`` is ``trial.variant["model"]``."""
+        """Return the value of an axis: ``trial.model`` is ``trial.variant["model"]``."""
         try:
             return self.variant[axis]
         except KeyError:
             raise AttributeError(axis) from None
 
     def torch_device(self) -> torch.device:
-        """Give the device to measure on.
+        """Return the device to measure on.
 
         Raises :class:`NoDevice` when the variant asks for CUDA and there is none.
         """

@@ -12,7 +12,7 @@ class Over(Exception):
 
 
 class Turns:
-    """A connection to the one who gives the turns. Messages are JSON; the other side speaks only when asked."""
+    """A connection to the side that gives the turns. Messages are JSON; that side speaks only when asked."""
 
     def __init__(self, address: str, hello: dict[str, Any]) -> None:
         """Connect to a Unix socket; ``hello`` tells who is there and what a call costs."""
@@ -24,13 +24,13 @@ class Turns:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go."""
+        """Close the connection."""
         self._connection.close()
 
     def wait(self) -> dict[str, Any]:
         """Say that this side has stopped running, and sleep until it may run again.
 
-        Gives ``{"arm": name, "label": name of the sample, "plant": share}``. Raises :class:`Over`.
+        Returns ``{"arm": name, "label": name of the sample, "plant": share}``. Raises :class:`Over`.
         """
         try:
             self._connection.send_bytes(b"{}")

@@ -158,10 +158,6 @@ def on_core(workers: Iterator[KeptWorker] | Any) -> None:
         process.cpu_affinity([core])
 
 
-TIMED = "generate_with_cache:*-cached"
-"""The variants that are timed: ``generate`` as users call it, for every family and method."""
-
-
 def timed_variants(expression: str, device: str = "cpu") -> list[tuple[Case, dict[str, str]]]:
     """List the variants of a case expression, with their device. Raises :class:`UsageError` when there are none."""
     chosen = select_variants(load_cases(), expression)

@@ -65,14 +65,6 @@ class Ratio:
         """Tell whether there were enough pairs for an interval."""
         return not isinf(self.high)
 
-    @property
-    def inverse(self) -> Ratio:
-        """Give the ratio the other way round."""
-        low = 0.0 if isinf(self.high) else 1 / self.high
-        return Ratio(
-            estimate=1 / self.estimate, low=low, high=1 / self.low if self.low else float("inf"), pairs=self.pairs
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:

@@ -84,6 +84,19 @@ def means(word: str, case: Case, variant: Mapping[str, str]) -> bool:
     return selects(word, case.name, variant)
 
 
+@cache
+def kit_modules() -> dict[str, str]:
+    """Return the defining module of each name that cases import from ``harness.kit``, by its list of imports."""
+    tree = ast.parse((ROOT / "harness" / "kit" / "__init__.py").read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    return {
+        name.name: str(node.module)
+        for node in imports
+        if str(node.module).startswith("harness.")
+        for name in node.names
+    }
+
+
 def read_case(path: Path) -> Case:
     """Read one case file. Raises :class:`CaseError` with file and line."""
     return _parse(path, path.read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import CaseError
-from harness.repro.fold import Fold, bind
+from harness.repro.fold import Fold, bind, refuse_trials
 from harness.repro.prune import drop_unused, empty_managers, forget_unraised, inline_numbers, prune, unread_dicts
 from harness.repro.scope import Program, free_names, substitute, walk
 from harness.repro.source import Flat, flatten
@@ -40,7 +40,9 @@ def bundle(case: Path, variant: Mapping[str, str], facts: Mapping[str, object]) 
     Raises :class:`CaseError` when the case does something that cannot be taken out of the project.
     """
     flat = flatten(case, ENDING)
-    program = bind(flat.program, variant)
+    # Of the kit only what is reached has to be free of trials: some of it asks for axes that this case does not have.
+    program = drop_unused(bind(flat.program, variant), ROOTS)
+    refuse_trials(program)
     program = {
         name: substitute(node, {"CHECKPOINTS": ast.Name("SCRATCH", ast.Load())}) for name, node in program.items()
     }

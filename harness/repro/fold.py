@@ -231,10 +231,10 @@ _TRIAL = "trial"
 
 
 def bind(program: Program, variant: Mapping[str, str]) -> Program:
-    """Give the program for one variant, without a trial in it.
+    """Return the program for one variant, in which nothing asks a trial any more.
 
-    Raises :class:`CaseError` when a case does something else with its trial than asking it or
-    handing it on.
+    What does something else with its trial than asking it or handing it on is left as it is
+    (:func:`refuse_trials`).
     """
     trial = program["Trial"]
     assert isinstance(trial, ast.ClassDef)  # noqa: S101 - the module is ours
@@ -251,11 +251,15 @@ def bind(program: Program, variant: Mapping[str, str]) -> Program:
     assert isinstance(check, ast.FunctionDef)  # noqa: S101 - a case without a check cannot be measured
     # The benchmark goes with what is timed, which is nothing here.
     check.args.args = []
-    for name, node in bound.items():
+    return bound
+
+
+def refuse_trials(program: Program) -> None:
+    """Raise :class:`CaseError` when a program still does something with a trial."""
+    for name, node in program.items():
         if any(isinstance(one, ast.Name) and one.id == _TRIAL for one in walk(node)):
             message = f"{name} does more with its trial than asking it: no script can be made of that"
             raise CaseError(message)
-    return bound
 
 
 def _function(method: ast.FunctionDef) -> ast.FunctionDef:

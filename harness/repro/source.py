@@ -17,6 +17,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CaseError
+from harness.matrix.cases import kit_modules
 from harness.paths import ROOT
 from harness.repro.scope import Program, substitute
 
@@ -169,7 +170,9 @@ def _import(node: ast.stmt, borrowed: dict[str, tuple[str, str]], imports: dict[
         case ast.ImportFrom(module="__future__"):
             return True
         case ast.ImportFrom(module=str(module), names=names) if module.split(".")[0] == "harness":
-            borrowed.update({one.asname or one.name: (module, one.name) for one in names})
+            for one in names:
+                defined_in = kit_modules()[one.name] if module == "harness.kit" else module
+                borrowed[one.asname or one.name] = (defined_in, one.name)
         case ast.ImportFrom(module=module, names=names):
             imports.update({one.asname or one.name: ast.ImportFrom(module, [one], 0) for one in names})
         case ast.Import(names=names):
