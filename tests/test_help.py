@@ -66,7 +66,5 @@ def test_an_old_name_answers_with_one_line(old: str, new: str) -> None:
 def test_nothing_heavy_is_imported_at_the_start() -> None:
     """The help comes at once: no torch, no scipy, no rich, no templates."""
     code = "import sys, harness.cli; print(*sys.modules.keys() & {'torch', 'transformers', 'scipy', 'rich', 'jinja2'})"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, env=os.environ
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.split() == []
