@@ -30,13 +30,15 @@ nox.options.parallel = os.cpu_count() or 1
 def may_run_the_matrix() -> bool:
     """Return whether this nox may run the session ``matrix``: it is named or nothing is, and nox does more than list.
 
-    A process that nox starts for another session, and a listing, need not know what is measured already. An answer
-    that is wrong costs time alone: sessions of bases that have nothing to measure, or a look into the store.
+    A listing, and a process that nox starts for another session, need not know what is measured already. A wrong
+    answer costs time alone: a look into the store, or sessions of bases that have nothing to measure.
     """
     words = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
-    listing = any(word in {"-l", "--list", "--list-sessions", "--json"} for word in words)
+    if {"-l", "--list", "--list-sessions", "--json"} & set(words):
+        return False
+    named = [word for word in (*words, os.environ.get("NOXSESSION", "")) if "matrix" in word]
     chosen = "NOXSESSION" in os.environ or any(word.startswith(("-s", "-e", "--session")) for word in words)
-    return not listing and (not chosen or any("matrix" in word for word in words) or "NOXSESSION" in os.environ)
+    return bool(named) or not chosen
 
 
 def wanted_bases() -> tuple[str, ...]:

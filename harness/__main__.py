@@ -6,9 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from harness.errors import ExitStatus
-from harness.paths import ROOT, is_checkout, reports_folder
-from harness.program import PROGRAM
+from harness.paths import reports_folder
+from harness.program import PROGRAM, start
 
 
 def main() -> None:
@@ -21,17 +20,7 @@ def main() -> None:
         program = Path(__file__).parent / "cell" / "here.py"
         os.environ.setdefault("PROMPT_BENCH_REPORTS", str(reports_folder()))
         os.execv(sys.executable, [sys.executable, "-P", str(program), PROGRAM, *sys.argv[2:]])  # noqa: S606
-    try:
-        from harness.cli import cli
-
-        cli(prog_name=PROGRAM)
-    except ModuleNotFoundError as error:
-        name = (error.name or "").partition(".")[0]
-        if name in {"", "harness"}:
-            raise
-        source = ROOT if is_checkout() else "prompt-learning-bench"
-        print(f"{PROGRAM}: {name} is missing; run: {sys.executable} -m pip install {source}", file=sys.stderr)
-        sys.exit(int(ExitStatus.BAD_USAGE))
+    start(PROGRAM, "harness.cli", "cli")
 
 
 if __name__ == "__main__":

@@ -2,26 +2,7 @@
 
 from __future__ import annotations
 
-import click
-
-from harness.groups import SETTINGS, Commands
-from harness.selfcheck.commands.baseline import baseline
-from harness.selfcheck.commands.calibrate import calibrate
-from harness.selfcheck.commands.proof import proof
-from harness.selfcheck.commands.repro_check import repro_check
-from harness.selfcheck.commands.steady import steady
-
-
-@click.group(
-    cls=Commands, context_settings=SETTINGS, epilog="Example: python -m harness.selfcheck proof grid --cells 20"
-)
-def selfcheck() -> None:
-    """Hold the suite against itself; nox has a session for each of these."""
-
-
-for _command in (baseline, calibrate, proof, repro_check, steady):
-    selfcheck.add_command(_command)
-
+from harness.program import start
 
 if __name__ == "__main__":
-    selfcheck(prog_name="python -m harness.selfcheck")
+    start("python -m harness.selfcheck", "harness.selfcheck.cli", "selfcheck")
