@@ -1,10 +1,13 @@
-"""``python -m harness``: measure, report and judge prompt learning over releases."""
+"""``prompt-bench``, or ``python -m harness``: measure, judge and explain prompt learning over releases."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+
+from harness.paths import reports_folder
+from harness.program import PROGRAM, start
 
 
 def main() -> None:
@@ -15,10 +18,9 @@ def main() -> None:
     """
     if sys.argv[1:2] == ["here"]:
         program = Path(__file__).parent / "cell" / "here.py"
-        os.execv(sys.executable, [sys.executable, "-P", str(program), *sys.argv[2:]])  # noqa: S606
-    from harness.cli import cli
-
-    cli(prog_name="python -m harness")
+        os.environ.setdefault("PROMPT_BENCH_REPORTS", str(reports_folder()))
+        os.execv(sys.executable, [sys.executable, "-P", str(program), PROGRAM, *sys.argv[2:]])  # noqa: S606
+    start(PROGRAM, "harness.cli", "cli")
 
 
 if __name__ == "__main__":

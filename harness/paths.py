@@ -9,17 +9,26 @@ from pathlib import Path
 from harness.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The checkout (or, installed, the folder of the packages): ``cases/``, ``matrices/`` and ``reports/`` lie in it."""
+"""The checkout, or the folder of an installation: ``cases/``, ``matrices/`` and ``reports/reference/`` lie in it."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]*")
 _LONGEST_NAME = 150
 """Characters; a file system allows 255 bytes, and suffixes are added."""
 
 
+def is_checkout() -> bool:
+    """Return whether this is a checkout of the project, and not a copy that was installed."""
+    return (ROOT / "pyproject.toml").is_file()
+
+
 def reports_folder() -> Path:
-    """Return the folder for runs and reports: ``PROMPT_BENCH_REPORTS``, or ``reports/`` in the checkout."""
+    """Return the folder for runs and reports.
+
+    It is ``PROMPT_BENCH_REPORTS``, else ``reports/`` in the checkout or, where the project is installed, in the folder
+    that is current.
+    """
     named = os.environ.get("PROMPT_BENCH_REPORTS")
-    return Path(named) if named else ROOT / "reports"
+    return Path(named) if named else (ROOT if is_checkout() else Path.cwd()) / "reports"
 
 
 def file_name(name: str, what: str) -> str:

@@ -103,5 +103,5 @@ def test_the_budget_is_kept_after_a_run(cache: Path, monkeypatch: pytest.MonkeyP
 def test_clean_says_what_it_freed(cache: Path) -> None:
     """Without an option nothing whole goes; with one, what was asked for."""
     make(cache, "old", size=1000, used=1)
-    assert "removed 0 of 1" in CliRunner().invoke(cli, ["clean"]).output
-    assert "removed 1 of 1" in CliRunner().invoke(cli, ["clean", "--older-than", "30"]).output
+    assert "removed 0 of 1" in CliRunner().invoke(cli, ["admin", "clean"]).output
+    assert "removed 1 of 1" in CliRunner().invoke(cli, ["admin", "clean", "--older-than", "30"]).output

@@ -7,10 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
-from harness.cli import cli
-from harness.commands.summaries import SUMMARIES
 from harness.paths import ROOT
 
 if TYPE_CHECKING:
@@ -51,15 +48,6 @@ def test_bad_usage_is_one_clear_line_and_exit_two(arguments: list[str], words: s
     assert "Traceback" not in done.stderr
 
 
-def test_the_list_of_commands_fits_a_terminal_and_says_what_each_does() -> None:
-    """No line is cut at 100 columns, and `here`, which is a program of its own, is among them."""
-    assert cli.commands.keys() - SUMMARIES.keys() == {"here"}
-    listed = CliRunner(env={"COLUMNS": "100"}).invoke(cli, ["--help"], terminal_width=100).output
-    lines = [line for line in listed.splitlines() if line.strip().split(" ")[0] in cli.commands]
-    assert len(lines) == len(cli.commands)
-    assert not [line for line in lines if line.endswith("...") or len(line) > 100]
-
-
 def test_a_bad_matrix_file_lists_its_mistakes(tmp_path: Path) -> None:
     """Every mistake with file and line."""
     path = tmp_path / "m.toml"
@@ -67,14 +55,6 @@ def test_a_bad_matrix_file_lists_its_mistakes(tmp_path: Path) -> None:
     done = harness("run", str(path))
     assert done.returncode == 2
     assert [line.split(":")[1] for line in done.stderr.splitlines()] == ["2", "3", "3", "4"]
-
-
-@pytest.mark.parametrize("name", [None, *cli.commands, "here"])
-def test_every_command_has_help_with_an_example(name: str | None) -> None:
-    """--help ends with something to copy."""
-    done = harness(*([name] if name else []), "--help")
-    assert done.returncode == 0
-    assert "Example: python -m harness" in done.stdout
 
 
 def test_planning_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.commands.watch import cell_of
+from harness.commands.admin.watch import cell_of
 from harness.latency.history import pettitt, slower_since, suspects
 
 MACHINE = {"cpu": "c", "cores": 2, "gpu": None, "platform": "linux-x86_64"}

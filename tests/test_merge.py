@@ -45,7 +45,7 @@ def files_of(folder: Path) -> dict[str, str]:
 def test_merging_under_a_hostile_name_touches_nothing(shards: Path, name: str) -> None:
     """An id that leads elsewhere is bad usage, told in one line; every file is as before."""
     before = files_of(shards)
-    told = CliRunner().invoke(cli, ["merge", "s1", "s2", f"--run-id={name}"])
+    told = CliRunner().invoke(cli, ["admin", "merge", "s1", "s2", f"--run-id={name}"])
     assert told.exit_code == 2, told.output
     assert len(told.output.splitlines()) == 1
     assert files_of(shards) == before
@@ -54,12 +54,12 @@ def test_merging_under_a_hostile_name_touches_nothing(shards: Path, name: str) -
 def test_merging_under_an_absolute_path_touches_nothing(shards: Path) -> None:
     """The same for a path from the root."""
     before = files_of(shards)
-    told = CliRunner().invoke(cli, ["merge", "s1", "s2", "--run-id", str(shards / "precious")])
+    told = CliRunner().invoke(cli, ["admin", "merge", "s1", "s2", "--run-id", str(shards / "precious")])
     assert told.exit_code == 2, told.output
     assert files_of(shards) == before
 
 
-@pytest.mark.parametrize("command", [["run", "documented"], ["publish"], ["report"], ["gate"]])
+@pytest.mark.parametrize("command", [["run", "documented"], ["admin", "publish"], ["report"]])
 def test_no_command_takes_a_run_id_that_leads_elsewhere(shards: Path, command: list[str]) -> None:
     """Wherever an id becomes a path it is checked."""
     before = files_of(shards)
@@ -74,7 +74,7 @@ def test_publishing_a_plan_whose_matrix_leads_elsewhere_writes_nothing(shards: P
     plan = Run(id="s1").plan_path
     plan.write_text(plan.read_text(encoding="utf-8").replace('"m"', '"../../../x"'), encoding="utf-8")
     before = files_of(shards)
-    told = CliRunner().invoke(cli, ["publish", "s1"])
+    told = CliRunner().invoke(cli, ["admin", "publish", "s1"])
     assert told.exit_code == 2, told.output
     assert files_of(shards) == before
 

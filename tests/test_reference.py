@@ -79,16 +79,16 @@ def test_what_is_not_published_is_refused_with_what_to_do(run: Run) -> None:
 def test_a_run_with_gaps_is_not_published(run: Run) -> None:
     """One record less is one missing, unless that is what is wanted; a state stands for its cell's variants."""
     assert missing_from(run) == 0
-    done = CliRunner().invoke(cli, ["publish", run.id])
+    done = CliRunner().invoke(cli, ["admin", "publish", run.id])
     assert done.exit_code == 0
     assert "55 records of 30 cells" in done.output
     path = run.folder / "records" / "planted.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(lines[:-1]), encoding="utf-8")
     before = reference_path("grid").read_bytes()
-    done = CliRunner().invoke(cli, ["publish", run.id])
+    done = CliRunner().invoke(cli, ["admin", "publish", run.id])
     assert done.exit_code == 2
     assert "1 variants of run planted have no record" in done.output
     assert reference_path("grid").read_bytes() == before
-    assert CliRunner().invoke(cli, ["publish", run.id, "--partial", "--name", "part"]).exit_code == 0
+    assert CliRunner().invoke(cli, ["admin", "publish", run.id, "--partial", "--name", "part"]).exit_code == 0
     assert published() == ["grid", "part"]

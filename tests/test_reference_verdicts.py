@@ -45,7 +45,7 @@ def test_every_record_of_a_reference_has_its_verdict(name: str) -> None:
     summary = summarise(as_run(name, read_reference(name)), load_cases())
     assert set(summary.verdicts()) <= {"as-expected", "unknown"}
     assert summary.for_a_person() == []
-    gate = CliRunner().invoke(cli, ["gate", name])
+    gate = CliRunner().invoke(cli, ["report", name])
     assert gate.exit_code == 0, gate.output
 
 
@@ -72,14 +72,14 @@ def test_one_flipped_outcome_is_red_and_named(name: str) -> None:
     flipped = next(one for one in reversed(records) if one.get("outcome") == "passed")
     flipped.update(outcome="wrong", message="planted")
     as_run(name, records)
-    gate = CliRunner().invoke(cli, ["gate", name])
+    gate = CliRunner().invoke(cli, ["report", name])
     assert gate.exit_code == 1
     assert flipped["cell"]["id"] in gate.output.replace("\n", "")
     assert "regressed" in gate.output
-    assert CliRunner().invoke(cli, ["gate", name, "--fail-on", "fixed"]).exit_code == 0
-    assert CliRunner().invoke(cli, ["gate", name, "--fail-on", "regressed"]).exit_code == 1
+    assert CliRunner().invoke(cli, ["report", name, "--fail-on", "fixed"]).exit_code == 0
+    assert CliRunner().invoke(cli, ["report", name, "--fail-on", "regressed"]).exit_code == 1
     elsewhere = next(one["cell"]["id"] for one in records if "key" in one and one["cell"] != flipped["cell"])
-    assert CliRunner().invoke(cli, ["gate", name, "--cell", elsewhere]).exit_code == 0
+    assert CliRunner().invoke(cli, ["report", name, "--cell", elsewhere]).exit_code == 0
 
 
 @pytest.mark.usefixtures("_reports")
@@ -89,7 +89,7 @@ def test_a_cell_without_records_is_unknown(state: bool) -> None:
     records = read_reference("grid")
     cell = next(one["cell"]["id"] for one in records if ("key" not in one) == state)
     as_run("grid", [one for one in records if one["cell"]["id"] != cell])
-    gate = CliRunner().invoke(cli, ["gate", "grid"])
+    gate = CliRunner().invoke(cli, ["report", "grid"])
     assert gate.exit_code == 1
     assert "unknown" in gate.output or "not-run" in gate.output
     assert cell in gate.output.replace("\n", "")

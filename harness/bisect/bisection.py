@@ -36,6 +36,7 @@ from harness.matrix.plan import concrete_device
 from harness.matrix.read import load_matrix
 from harness.matrix.spec import NEWEST, PACKAGES, Cell
 from harness.paths import reports_folder
+from harness.program import PROGRAM
 from harness.run.keys import incell_digest
 from harness.run.runs import Run
 from harness.run.store import Store
@@ -56,7 +57,7 @@ _MOST_CORNERS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a person asked for; see ``python -m harness bisect --help``. ``worse_by`` is a share."""
+    """What a person asked for; see ``prompt-bench bisect --help``. ``worse_by`` is a share."""
 
     case: str
     only: Mapping[str, str] = field(default_factory=dict)
@@ -305,9 +306,7 @@ def find_cell(matrix: str, beginning: str) -> Cell:
     found = [cell for cell in load_matrix(matrix).cells if cell.id.startswith(beginning)]
     exact = [cell for cell in found if cell.id == beginning]
     if len(exact or found) != 1:
-        message = (
-            f"{len(found)} cells of matrix {matrix} begin with {beginning!r}; see: python -m harness plan {matrix}"
-        )
+        message = f"{len(found)} cells of matrix {matrix} begin with {beginning!r}; see: {PROGRAM} plan {matrix}"
         raise UsageError(message)
     return (exact or found)[0]
 

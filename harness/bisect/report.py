@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.bisect.symptom import samples, shown
 from harness.bisect.wording import details, headline, short
 from harness.interface import variant_id
+from harness.program import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,9 +101,7 @@ def reproduce_lines(about: About) -> list[str]:
         cell, matrix = about.failing
         variant = about.subject.partition(" ")[2]
         words = [
-            "python",
-            "-m",
-            "harness",
+            *PROGRAM.split(),
             "repro",
             about.case,
             "--cell",
@@ -113,7 +112,7 @@ def reproduce_lines(about: About) -> list[str]:
             variant,
         ]
         lines.append(shlex.join(words))
-    return [*lines, shlex.join(["python", "-m", "harness", "bisect", *about.command])]
+    return [*lines, shlex.join([*PROGRAM.split(), "bisect", *about.command])]
 
 
 def markdown(about: About, result: Result, steps: Sequence[Step]) -> str:

@@ -1,6 +1,6 @@
 """Run the cases in the environment that is active now: a maintainer's own checkout, say.
 
-``python -m harness here`` with nothing but the packages of a cell and pytest installed.
+``prompt-bench here`` with nothing but the packages of a cell and pytest installed.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ ROOT = Path(__file__).resolve().parents[2]
 _BAD_USAGE, _NOTHING_MEASURED = 2, 3
 
 
-def main() -> int:
-    """Measure, print one line a variant, keep a run that ``report`` and ``gate`` understand.
+def main(program: str, arguments: list[str]) -> int:
+    """Measure, print one line a variant, keep a run that ``report`` understands.
 
-    Returns 0 when everything selected ran (whatever came out), 1 when some did not, 2 when the selection matches
-    nothing or a package is missing, 3 when nothing could be measured.
+    ``program`` is the name that was typed before ``here``. Returns 0 when everything selected ran (whatever came out),
+    1 when some did not, 2 when the selection matches nothing or a package is missing, 3 when nothing could be measured.
     """
     sys.path.append(str(ROOT))
-    options = _options()
+    options = _options(program, arguments)
     missing = [name for name in ("torch", "transformers", "peft", "pytest", "pytest_benchmark") if not _installed(name)]
     if missing:
-        print(f"not installed here: {', '.join(missing)}; run: pip install {' '.join(missing)}", file=sys.stderr)
+        pip = f"{sys.executable} -m pip install"
+        print(f"not installed here: {', '.join(missing)}; run: {pip} {' '.join(missing)}", file=sys.stderr)
         return _BAD_USAGE
     from harness.cell.plugin import one_thread, quiet_environment
 
@@ -54,14 +55,14 @@ def main() -> int:
         return _BAD_USAGE
     if weights:
         variants = _on_real_weights(variants, weights)
-    return _measure(variants, device, timed=options.timed, weights=weights)
+    return _measure(variants, device, timed=options.timed, weights=weights, program=program)
 
 
-def _options() -> argparse.Namespace:
+def _options(program: str, arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m harness here",
+        prog=f"{program} here",
         description=__doc__,
-        epilog="Example: python -m harness here --case generate_with_cache:bloom",
+        epilog=f"Example: {program} here --case generate_with_cache:bloom",
     )
     parser.add_argument("--case", metavar="EXPR", default="*", help="case names or patterns, CASE:PART for variants")
     parser.add_argument(
@@ -73,7 +74,7 @@ def _options() -> argparse.Namespace:
         "--dtype", choices=("float32", "float16", "bfloat16"), default="float32", help="of real weights"
     )
     parser.add_argument("--device-map", metavar="MAP", help="of real weights, such as auto")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _weights(options: argparse.Namespace) -> dict[str, dict[str, Any]] | None:
@@ -147,7 +148,9 @@ def _variants(expression: str, device: str) -> tuple[list[dict[str, Any]], str]:
     return chosen, next(iter(unmatched), "")
 
 
-def _measure(variants: list[dict[str, Any]], device: str, *, timed: bool, weights: dict[str, dict[str, Any]]) -> int:
+def _measure(
+    variants: list[dict[str, Any]], device: str, *, timed: bool, weights: dict[str, dict[str, Any]], program: str
+) -> int:
     from harness.cell.session import run_variants
 
     run = time.strftime("here-%Y%m%d-%H%M%S", time.gmtime())
@@ -169,7 +172,7 @@ def _measure(variants: list[dict[str, Any]], device: str, *, timed: bool, weight
         run_variants(job, entry, variants, observer.take, quiet=True)
     tally = observer.tally
     print(", ".join(f"{count} {outcome}" for outcome, count in tally.most_common()) or "nothing was measured")
-    print(f"judge it with: python -m harness report {run}")
+    print(f"judge it with: {program} report {run}")
     if not tally or set(tally) == {"no-device"}:
         return _NOTHING_MEASURED
     missing = len(variants) - sum(tally.values())
@@ -238,4 +241,4 @@ class Observer:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1], sys.argv[2:]))

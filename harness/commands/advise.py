@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.commands.origin import matrix_option, origin_of, published_defaults, run_option
+from harness.commands.options import matrix_option, run_option
 from harness.errors import ExitStatus, UsageError
 from harness.explain.filters import Where, specifier
 from harness.interface import selects
+from harness.judge.origin import origin_of, published_defaults
 from harness.matrix.cases import load_cases, select_variants
+from harness.program import example
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,9 +30,7 @@ _SHOWN = 5
 _WIDTH = 100
 
 
-@click.command(
-    epilog="Example: python -m harness advise --method prefix_tuning --model bloom --transformers '>=4.48,<5'"
-)
+@click.command(epilog=example("advise --method prefix_tuning --model bloom --transformers '>=4.48,<5'"))
 @click.option("--method", help="A method of prompt learning, or a pattern.")
 @click.option("--model", metavar="FAMILY", help="A model family, or a pattern.")
 @click.option(
@@ -46,9 +46,10 @@ _WIDTH = 100
 @click.option("--offline", is_flag=True, help="Do not ask the index which releases there are.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def advise(expression: str | None, matrices: tuple[str, ...], runs: tuple[str, ...], **options: Any) -> None:
-    """Say which versions work for a use, how others fail, and the nearest that work: from measured cells only.
+    """Say which versions work for a use, how others fail, and the nearest that work.
 
-    Exit status 0: a cell within the bounds works for all of it; 1: none does; 3: nothing was measured of it.
+    It answers from measured cells only. Exit status 0: a cell within the bounds works for all of it; 1: none does;
+    3: nothing was measured of it.
     """
     from harness.environments.releases import known_releases
     from harness.explain.advice import advise as answer

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.program import example
+
 if TYPE_CHECKING:
     from datetime import datetime
 
-_HELP = (
-    "Example: python -m harness bisect --case generate_with_cache --method prefix_tuning --model llama "
-    "--axis transformers --peft 0.13.2"
+_EXAMPLE = example(
+    "bisect --case generate_with_cache --method prefix_tuning --model llama --axis transformers --peft 0.13.2"
 )
 
 
@@ -36,7 +37,7 @@ def _percent(_context: click.Context, _parameter: click.Parameter, value: str) -
         raise click.BadParameter(message) from None
 
 
-@click.command(epilog=_HELP)
+@click.command(epilog=_EXAMPLE)
 @click.option(
     "--case", required=True, metavar="EXPR", help="A case, or CASE:PART; the first variant that fits is taken."
 )
@@ -77,7 +78,7 @@ def _percent(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), default="cpu", show_default=True)
 @click.option("--fresh", is_flag=True, help="Use no known answer, and begin again.")
 def bisect(as_of: datetime | None, **options: Any) -> None:
-    """Find the release with which a variant broke or was fixed, then the commit.
+    """Find the release, the package and the commit that broke or fixed a variant.
 
     With --good and --bad cells that differ in several packages, say first which of them it takes.
     Stopped and started again with the same words, it goes on. The exit status is 0 when something

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.errors import ExitStatus
+from harness.program import example
 
 if TYPE_CHECKING:
     from harness.judge.verdicts import AuditedClaim
@@ -15,17 +16,17 @@ if TYPE_CHECKING:
 _WIDTH = 96
 
 
-@click.command(epilog="Example: python -m harness claims --document 003")
+@click.command(epilog=example("claims --document 003"))
 @click.option("--run", "runs", metavar="RUN", multiple=True, help="Audit against this run instead; repeatable.")
 @click.option("--document", metavar="NNN", help="Only the claims of one document.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def claims(runs: tuple[str, ...], document: str | None, as_json: bool) -> None:  # noqa: FBT001
-    """Print each claim of the documents: confirmed, refuted or untested here, and what decides it.
+    """Print what the documents claim: confirmed, refuted or untested, and what decides.
 
     The records are the published references, or those of the runs named.
     """
-    from harness.commands.origin import origin_of
     from harness.errors import UsageError
+    from harness.judge.origin import origin_of
     from harness.judge.reference import published
     from harness.judge.verdicts import audit
     from harness.matrix.cases import load_cases
@@ -45,7 +46,7 @@ def claims(runs: tuple[str, ...], document: str | None, as_json: bool) -> None: 
             _print(one)
         tally = {word: sum(one.audit == word for one in audited) for word in ("confirmed", "refuted", "untested here")}
         click.echo(f"{len(audited)} claims: " + ", ".join(f"{count} {word}" for word, count in tally.items()))
-        click.echo(f"from {origin.words or 'nothing: no reference is published; measure with nox -s matrix'}")
+        click.echo(f"from {origin.words or 'nothing: no reference is published'}")
     if not origin.records:
         raise SystemExit(int(ExitStatus.NOTHING_MEASURED))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.errors import ExitStatus
+from harness.program import example
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from harness.run.runs import Run
 
 
-@click.command(epilog="Example: python -m harness compare peft0.20.0 peft0.21.2-st6.1 --budget 60")
+@click.command(epilog=example("compare peft0.20.0 peft0.21.2-st6.1 --budget 60"))
 @click.argument("first", metavar="CELL")
 @click.argument("second", metavar="CELL")
 @click.option("--matrix", default="documented", show_default=True, help="Where the cells are looked up by id.")
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), default="cpu", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(first: str, second: str, as_json: bool, **options: Any) -> None:  # noqa: FBT001
-    """Say for each variant whether the second CELL is slower than the first, by how much, and how sure.
+    """Say which variants are slower in the second CELL, by how much and how sure.
 
     A CELL is an id or the beginning of one. Single calls of both are timed in turn, A-B-B-A, each in a process of its
     own. Slower needs a rank test, corrected over all variants, and a difference of more than 5 %. Exit status: 1

@@ -9,28 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.commands.origin import (
-    axes_of_variants,
-    find_case,
-    matrix_option,
-    matrix_with,
-    origin_of,
-    run_option,
-)
+from harness.commands.options import matrix_option, run_option
 from harness.errors import ExitStatus, UsageError
 from harness.explain.filters import parse_where
+from harness.judge.origin import axes_of_variants, find_case, matrix_with, origin_of
+from harness.program import PROGRAM, example
 
 if TYPE_CHECKING:
-    from harness.commands.origin import Origin
     from harness.explain.account import Account
+    from harness.judge.origin import Origin
     from harness.matrix.cases import Case
 
 _FILE = "decide.toml"
 
 
-@click.command(
-    epilog="Example: python -m harness explain generate_with_cache --matrix grid --where method=prefix_tuning"
-)
+@click.command(epilog=example("explain generate_with_cache --matrix grid --where method=prefix_tuning"))
 @click.argument("case")
 @matrix_option
 @run_option
@@ -47,7 +40,7 @@ _FILE = "decide.toml"
 @click.option("--offline", is_flag=True, help="Do not ask the index which releases there are.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain(case: str, matrices: tuple[str, ...], runs: tuple[str, ...], where_text: str, **options: Any) -> None:
-    """Say with which versions CASE fails, in the fewest windows that account for the records.
+    """Say with which versions CASE fails, in the fewest windows of versions.
 
     Asks the reference records (documented, or the first that has the case) or --run RUN. A window is exact on what
     was measured; what no window covers passed. Exit status 3: nothing was measured of the case.
@@ -109,11 +102,11 @@ def _print(account: Account, origin: Origin, asked: str, written: str | None) ->
     file = written or _FILE
     if count is None:
         click.echo(f"The {len(deciding)} cells that would decide more, as a matrix; then all of them measured, or one:")
-        click.echo(command_line(f"python -m harness explain {asked} --write-cells {file}"))
+        click.echo(command_line(f"{PROGRAM} explain {asked} --write-cells {file}"))
     else:
         click.echo(f"wrote {file}: {count} cells; measure all of them, or one:")
-    click.echo(command_line(f"python -m harness run {file}"))
-    click.echo(command_line(f"python -m harness run {file} --cell {deciding[0].id}"))
+    click.echo(command_line(f"{PROGRAM} run {file}"))
+    click.echo(command_line(f"{PROGRAM} run {file} --cell {deciding[0].id}"))
     click.echo("and ask again with --run RUN beside --matrix.")
 
 

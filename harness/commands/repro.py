@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from harness.program import example
 
-@click.command(epilog="Example: python -m harness repro generate_with_cache --cell 'peft0.13.0-*-tf4.45.1' -o repro.py")
+
+@click.command(epilog=example("repro generate_with_cache --cell 'peft0.13.0-*-tf4.45.1' -o repro.py"))
 @click.argument("case")
 @click.option("--cell", required=True, metavar="ID", help="A cell's id, or a beginning or pattern that only one has.")
 @click.option("--matrix", default="documented", show_default=True, help="The matrix of the cell: a name, or a path.")
@@ -19,7 +21,7 @@ import click
 def repro(  # noqa: PLR0917 - click gives keywords
     case: str, cell: str, matrix: str, variant: str | None, device: str, output: Path | None
 ) -> None:
-    """Write a script that shows what CASE says of one cell: `uv run repro.py` runs it anywhere.
+    """Write one script that shows what CASE does in a cell, for `uv run`.
 
     It has the cell's packages pinned in its metadata (PEP 723), uses the libraries alone, and exits 1 while the
     defect is there, 0 when it is not, 2 when that cannot be told. Without --variant it is about the first variant

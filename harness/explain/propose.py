@@ -21,6 +21,7 @@ from harness.interface import Outcome
 from harness.judge.expectations import check_windows, expectation_nodes
 from harness.judge.verdicts import covers, expectation_for, matches, versions_of
 from harness.paths import ROOT
+from harness.program import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +37,7 @@ def proposed(case: Case, source: str, records: Iterable[Record]) -> str:
         return propose(case, source, records)
     except Inseparable as error:
         name = case.path.name
-        message = f"{name}: {error}; measure them again: python -m harness run MATRIX --fresh --case {case.name}"
+        message = f"{name}: {error}; measure them again: {PROGRAM} run MATRIX --fresh --case {case.name}"
         raise CaseError(message) from None
 
 

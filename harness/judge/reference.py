@@ -13,6 +13,7 @@ from harness.contracts.records import Record, place, place_of, read_run
 from harness.errors import UsageError
 from harness.latency.ratio import cached_over_uncached
 from harness.paths import ROOT, file_name
+from harness.program import PROGRAM
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ def read_reference(name: str) -> list[Record]:
         known = ", ".join(published()) or "none yet"
         message = (
             f"no reference records of matrix {name!r} (there are: {known}); "
-            f"measure and publish them: python -m harness run {name}, then python -m harness publish RUN"
+            f"measure and publish them: {PROGRAM} run {name}, then {PROGRAM} admin publish RUN"
         )
         raise UsageError(message)
     with gzip.open(path, "rt", encoding="utf-8") as lines:

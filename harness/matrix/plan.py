@@ -12,6 +12,7 @@ from harness.interface import selects, with_defaults
 from harness.machine import gpus
 from harness.matrix.cases import means, select_variants
 from harness.matrix.weights import refuse_unknown
+from harness.program import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,7 +69,7 @@ def plan_run(matrix: Matrix, cases: tuple[Case, ...], selection: Selection) -> t
         planned.append(PlannedCell(cell=cell, variants=variants))
     # One base of several may well have nothing of what was asked for; a whole matrix may not.
     if not any(one.variants for one in planned) and not selection.bases:
-        message = f"nothing in matrix {matrix.name} has what was asked for; see: python -m harness plan {matrix.name}"
+        message = f"nothing in matrix {matrix.name} has what was asked for; see: {PROGRAM} plan {matrix.name}"
         raise UsageError(message)
     return tuple(planned)
 
@@ -94,7 +95,7 @@ def select_cells(matrix: Matrix, selection: Selection) -> list[Cell]:
             if not fnmatch.filter(names, f"{pattern}*"):
                 close = difflib.get_close_matches(pattern, names, n=1, cutoff=0.3)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
-                listed = f"; list them with: python -m harness plan {matrix.name}"
+                listed = f"; list them with: {PROGRAM} plan {matrix.name}"
                 message = f"no {what} {pattern!r} in matrix {matrix.name}{hint}{listed}"
                 raise UsageError(message)
         cells = [cell for cell in cells if any(fnmatch.fnmatch(getattr(cell, attribute), f"{one}*") for one in asked)]

@@ -22,6 +22,7 @@ from harness.interface import CellState
 from harness.matrix.source import is_source, problem
 from harness.matrix.spec import LAYER_PACKAGES, PACKAGES, Cell, Matrix, is_newest
 from harness.paths import ROOT
+from harness.program import PROGRAM
 
 MATRICES = ROOT / "matrices"
 
@@ -40,7 +41,7 @@ def find_matrix(name: str) -> Path:
     if path.suffix == ".toml":
         if path.is_file():
             return path
-        message = f"no matrix file {name}; `python -m harness plan` without a name lists the known ones"
+        message = f"no matrix file {name}; `{PROGRAM} plan` without a name lists the known ones"
         raise UsageError(message)
     known = {one.stem: one for one in sorted(MATRICES.glob("*.toml"))}
     if name in known:

@@ -32,7 +32,7 @@ _ORACLES = {
 }
 _HEAD = """# The cases
 
-Generated from the case files and the reference records by `python -m harness catalogue --write`;
+Generated from the case files and the reference records by `prompt-bench cases catalogue --write`;
 `nox -s lint` fails when it is stale. How to add a case: [cases.md](cases.md). At the end, for each case and each
 upstream report: [the cell where it failed, and the nearest where it passed](#failed-there-passed-here).
 """

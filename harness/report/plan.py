@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from harness.environments.build import base_folder, is_complete, overlay_folder
+from harness.program import PROGRAM
 from harness.report.terminal import console
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def print_matrices(matrices: list[Matrix]) -> None:
     """List the matrices with their size."""
     for matrix in matrices:
         click.echo(f"{matrix.name}: {matrix.title} ({len(matrix.cells)} cells on {len(matrix.bases)} bases)")
-    click.echo("\nplan one with: python -m harness plan NAME")
+    click.echo(f"\nplan one with: {PROGRAM} plan NAME")
 
 
 def print_plan(matrix: Matrix, planned: tuple[PlannedCell, ...], book: LockBook, *, as_json: bool) -> None:

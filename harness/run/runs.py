@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from harness.errors import UsageError
 from harness.paths import file_name, reports_folder
+from harness.program import PROGRAM
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,9 +46,7 @@ class Run:
     def plan(self) -> dict[str, Any]:
         """Read what was asked for: ``matrix``, ``title``, ``device`` and a list of ``cells``."""
         if not self.plan_path.is_file():
-            message = (
-                f"no run {self.id!r} in {reports_folder() / 'runs'}; measure one with: python -m harness run documented"
-            )
+            message = f"no run {self.id!r} in {reports_folder() / 'runs'}; measure one with: {PROGRAM} run documented"
             raise UsageError(message)
         plan: dict[str, Any] = json.loads(self.plan_path.read_text(encoding="utf-8"))
         return plan
@@ -117,6 +116,6 @@ def find_run(name: str | None) -> Run:
     folder = reports_folder() / "runs"
     plans = sorted(folder.glob("[!.]*/plan.json"), key=lambda path: path.stat().st_mtime)
     if not plans:
-        message = "nothing was run yet; start with: python -m harness run documented"
+        message = f"nothing was run yet; start with: {PROGRAM} run documented"
         raise UsageError(message)
     return Run(id=plans[-1].parent.name)

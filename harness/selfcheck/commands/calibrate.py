@@ -21,7 +21,7 @@ _FILE = "comparisons.jsonl"
 _DEFAULT_CELLS = ("peft0.15.2-", "peft0.21.2-st6.2.0-")
 
 
-@click.command(epilog="Example: python -m harness calibrate --comparisons 320 --budget 60")
+@click.command(epilog="Example: python -m harness.selfcheck calibrate --comparisons 320 --budget 60")
 @click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--matrix", default="documented", show_default=True, help="Where the cells are looked up.")
 @click.option(
@@ -45,7 +45,7 @@ _DEFAULT_CELLS = ("peft0.15.2-", "peft0.21.2-st6.2.0-")
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def calibrate(run_id: str | None, pooled: int, as_json: bool, **options: Any) -> None:  # noqa: FBT001
-    """State the false alarms of `compare` on this machine, and the smallest slowdown that it finds.
+    """State the false alarms of `compare` here, and the smallest slowdown it finds.
 
     A family is every variant of one cell, each in two fresh processes of that cell; half of the time goes to the cell
     against itself, as much again to the same with one side slowed. With RUN the samples of an earlier calibration
@@ -59,7 +59,7 @@ def calibrate(run_id: str | None, pooled: int, as_json: bool, **options: Any) ->
         _measure(run, **options)
     path = run.folder / _FILE
     if not path.is_file():
-        message = f"run {run.id} has no {_FILE}; measure one with: python -m harness calibrate"
+        message = f"run {run.id} has no {_FILE}; measure one with: python -m harness.selfcheck calibrate"
         raise click.UsageError(message)
     subjects = [Subject.from_data(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     subjects = pool(subjects, pooled) if pooled > 1 else subjects

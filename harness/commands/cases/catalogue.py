@@ -1,4 +1,4 @@
-"""``catalogue``: what every case has to have, and the page that lists them."""
+"""``cases catalogue``: what every case has to have, and the page that lists them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import click
 
 from harness.errors import ExitStatus
 from harness.paths import ROOT
+from harness.program import PROGRAM, example
 
 PAGE = ROOT / "docs" / "catalogue.md"
 
 
-@click.command(epilog="Example: python -m harness catalogue --write")
+@click.command(epilog=example("cases catalogue", "cases catalogue --write"))
 @click.option("--write", is_flag=True, help="Write docs/catalogue.md anew.")
 def catalogue(write: bool) -> None:  # noqa: FBT001
-    """Check that each case has all it needs, and that docs/catalogue.md says what the case files say.
+    """Check that every case is whole, and that docs/catalogue.md is fresh.
 
     Told with file and line: a missing docstring, upstream link or claims, oracle, variants or check. The
     exit status is 1 when something is missing, or the page is stale.
     """
-    from harness.commands.origin import origin_of
     from harness.judge.completeness import missing_from_case
-    from harness.judge.reference import published
+    from harness.judge.origin import published_with
     from harness.matrix.cases import load_cases
     from harness.report.cases_page import catalogue_page
 
@@ -32,7 +32,7 @@ def catalogue(write: bool) -> None:  # noqa: FBT001
     ]
     for problem in problems:
         click.echo(problem)
-    origin = origin_of(published(), [])
+    origin = published_with(None)
     page = catalogue_page(cases, origin.records, origin.words or "no reference yet")
     if write:
         PAGE.write_text(page, encoding="utf-8")
@@ -40,7 +40,7 @@ def catalogue(write: bool) -> None:  # noqa: FBT001
     elif not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page:
         problems.append("stale")
         click.echo("docs/catalogue.md does not say what the case files and references say; run:")
-        click.echo("python -m harness catalogue --write")
+        click.echo(f"{PROGRAM} cases catalogue --write")
     click.echo(f"{len(cases)} cases: {len(problems)} problems")
     if problems:
         sys.exit(int(ExitStatus.NEEDS_A_PERSON))

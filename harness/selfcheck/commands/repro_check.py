@@ -9,13 +9,13 @@ from typing import NoReturn
 import click
 
 
-@click.command(epilog="Example: python -m harness repro-check documented --windows 15")
+@click.command(epilog="Example: python -m harness.selfcheck repro-check documented --windows 15")
 @click.argument("matrix")
 @click.option("--windows", "count", type=click.IntRange(1), default=15, show_default=True, help="Expectations to show.")
 @click.option("--cell", metavar="ID", help="Instead: every variant of this cell, in the harness's own environment.")
 @click.option("--sizes", is_flag=True, help="With --cell: write the scripts, run none, and say how long they are.")
 def repro_check(matrix: str, count: int, cell: str | None, sizes: bool) -> None:  # noqa: FBT001
-    """Run the scripts of MATRIX's expectations with `uv run`; fail if one shows something else than its record.
+    """Run scripts of MATRIX with `uv run`, and hold each against its record.
 
     As many expectations as asked for, turn by turn from each case, and for each case one cell in which the same
     variant is expected to pass.

@@ -7,15 +7,15 @@ import json
 import click
 
 
-@click.command(epilog="Example: python -m harness baseline grid --cells 20 --pip-cells 20")
+@click.command(epilog="Example: python -m harness.selfcheck baseline grid --cells 20 --pip-cells 20")
 @click.argument("matrix")
 @click.option("--cells", type=click.IntRange(1), default=20, show_default=True, help="Sample for nox with uv.")
 @click.option("--pip-cells", type=click.IntRange(0), default=20, show_default=True, help="Sample for nox with pip.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Workers and sessions at a time (default: one a core).")
 def baseline(matrix: str, cells: int, pip_cells: int, jobs: int | None) -> None:
-    """Measure all of MATRIX afresh, then a sample of its cells with one nox session each; print the ratio.
+    """Measure MATRIX afresh, and a sample of its cells with one nox session each.
 
-    The exit status is 1 when the two ways do not give the same outcomes.
+    The ratio of the two is printed. The exit status is 1 when the two ways do not give the same outcomes.
     """
     from harness.contracts.records import read_run
     from harness.environments.locks import lock_book

@@ -14,17 +14,18 @@ if TYPE_CHECKING:
     from harness.selfcheck.steady import Steadiness
 
 
-@click.command(epilog="Example: python -m harness steady library families --times 3")
+@click.command(epilog="Example: python -m harness.selfcheck steady library families --times 3")
 @click.argument("matrices", metavar="MATRIX...", nargs=-1, required=True)
 @click.option("--case", metavar="EXPR", help="Case names or patterns, e.g. 'generate_with_cache:bloom'.")
 @click.option("--cell", "cells", metavar="ID", multiple=True, help="Cells (default: the oldest and the newest).")
 @click.option("--times", type=click.IntRange(2), default=3, show_default=True, help="Runs to hold together.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Environments at a time (default: as memory allows).")
 def steady(matrices: tuple[str, ...], case: str | None, cells: tuple[str, ...], times: int, jobs: int | None) -> None:
-    """Measure the oldest and the newest cell of each MATRIX several times: every variant must come out alike.
+    """Measure cells several times; fail if a variant does not come out alike.
 
-    Told are variants whose outcome or signature changed (the exit status is then 1), how many had other words,
-    evidence or counters, and how long a cell's variants take after imports.
+    They are the oldest and the newest cell of each MATRIX, unless named. Told are variants whose outcome or signature
+    changed (the exit status is then 1), how many had other words, evidence or counters, and how long a cell's variants
+    take after imports.
     """
     from harness.matrix.cases import load_cases
     from harness.matrix.plan import Selection

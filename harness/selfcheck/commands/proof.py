@@ -1,4 +1,4 @@
-"""``prove``: layered environments give the records of plain ones."""
+"""``proof``: layered environments give the records of plain ones."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import click
 from harness.errors import ExitStatus
 
 
-@click.command(epilog="Example: python -m harness prove grid --cells 20")
+@click.command(epilog="Example: python -m harness.selfcheck proof grid --cells 20")
 @click.argument("matrix")
 @click.option("--case", metavar="EXPR", help="Case names or patterns, e.g. 'generate_with_cache:bloom'.")
 @click.option("--cells", "count", type=click.IntRange(1), default=20, show_default=True, help="Cells to compare.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Environments at a time (default: as memory allows).")
-def prove(matrix: str, case: str | None, count: int, jobs: int | None) -> None:
-    """Measure cells of MATRIX in layered and in plain environments; fail if one record differs."""
+def proof(matrix: str, case: str | None, count: int, jobs: int | None) -> None:
+    """Hold layered environments against plain ones; fail if one record differs."""
     from harness.matrix.cases import load_cases
     from harness.matrix.plan import Selection
     from harness.matrix.read import load_matrix
     from harness.run.cost import free_memory_jobs
-    from harness.selfcheck.proof import prove as measure_both
+    from harness.selfcheck.proof import prove
 
     selection = Selection(case=case)
-    compared, differing = measure_both(
+    compared, differing = prove(
         load_matrix(matrix), load_cases(), selection, count=count, jobs=jobs or free_memory_jobs()
     )
     for layered, plain in differing:

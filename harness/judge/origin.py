@@ -6,12 +6,11 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from harness.contracts.records import place_of, read_run
 from harness.errors import UsageError
 from harness.judge.reference import published, read_reference
 from harness.matrix.cases import load_cases
+from harness.program import PROGRAM
 from harness.run.runs import find_run
 
 if TYPE_CHECKING:
@@ -21,13 +20,6 @@ if TYPE_CHECKING:
     from harness.matrix.cases import Case
 
 _DEFAULTS: tuple[str, ...] = ("documented", "grid")
-
-matrix_option = click.option(
-    "--matrix", "matrices", metavar="NAME", multiple=True, help="Ask the reference records of this matrix; repeatable."
-)
-run_option = click.option(
-    "--run", "runs", metavar="RUN", multiple=True, help="Ask the records of this run; repeatable."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +48,16 @@ def origin_of(matrices: Sequence[str], runs: Sequence[str]) -> Origin:
     return Origin(words=" and ".join(words), records=list(newest.values()))
 
 
+def published_with(run_id: str | None) -> Origin:
+    """Read all published references, and the records of a run beside them."""
+    return origin_of(published(), [run_id] if run_id else [])
+
+
 def published_defaults() -> tuple[str, ...]:
     """Give the matrices that are asked when nobody names one. Raises :class:`UsageError` when none is published."""
     there = tuple(name for name in _DEFAULTS if name in published())
     if not there:
-        message = "no reference records here; measure with: python -m harness run documented, and add --run RUN"
+        message = f"no reference records here; measure with: {PROGRAM} run documented, and add --run RUN"
         raise UsageError(message)
     return there
 

@@ -1,4 +1,4 @@
-"""``publish``: make the records of a run the reference of its matrix."""
+"""``admin publish``: make the records of a run the reference of its matrix."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import click
 
 from harness.errors import UsageError
 from harness.paths import file_name
+from harness.program import PROGRAM, example
 from harness.run.runs import find_run
 
 
-@click.command(epilog="Example: python -m harness publish grid-20261121-010203")
+@click.command(epilog=example("admin publish grid-20261121-010203"))
 @click.argument("run_id", metavar="RUN")
 @click.option("--name", help="The reference's name (default: the run's matrix).")
 @click.option("--partial", is_flag=True, help="Publish a run although something it was asked for is missing.")
 def publish(run_id: str, name: str | None, partial: bool) -> None:  # noqa: FBT001
-    """Write the records of RUN to reports/reference/NAME.jsonl.gz, and say how large that is.
+    """Make the records of RUN the reference of its matrix.
 
-    Raw samples, tracebacks and this machine's paths are left out.
+    They are written to reports/reference/NAME.jsonl.gz. Raw samples, tracebacks and this machine's paths are left out.
     """
     from harness.judge.reference import missing_from, read_reference, write_reference
 
@@ -26,7 +27,7 @@ def publish(run_id: str, name: str | None, partial: bool) -> None:  # noqa: FBT0
     if missing and not partial:
         message = (
             f"{missing} variants of run {run.id} have no record; go on with: "
-            f"python -m harness run {run.plan()['matrix']} --resume {run.id} (or publish it with --partial)"
+            f"{PROGRAM} run {run.plan()['matrix']} --resume {run.id} (or publish it with --partial)"
         )
         raise UsageError(message)
     path = write_reference(run, matrix)

@@ -1,4 +1,4 @@
-"""``watch``: what looks slower than on earlier nights is measured again, against the older cell, before it is told."""
+"""``admin watch``: what looks slower than on earlier nights, measured again before it is told."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.errors import ExitStatus
+from harness.program import example
 
 if TYPE_CHECKING:
     from harness.contracts.records import Record
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from harness.matrix.spec import Cell
 
 
-@click.command(epilog="Example: python -m harness watch nightly --run nightly-20261121-010203")
+@click.command(epilog=example("admin watch nightly --run nightly-20261121-010203"))
 @click.argument("matrix")
 @click.option("--run", "run_id", metavar="RUN", help="Take the records of this run into the history first.")
 @click.option(
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--look-only", is_flag=True, help="Only say what looks slower; measure nothing.")
 def watch(matrix: str, run_id: str | None, budget: float, look_only: bool) -> None:  # noqa: FBT001
-    """Say which variants of MATRIX became slower on this kind of machine.
+    """Find what became slower on this kind of machine, and confirm it side by side.
 
     The history is the store of this machine. A change point only raises a suspicion; told is what `compare` confirms
     between the cell as it was before the change and as it is now. Exit status 1 when something is confirmed.

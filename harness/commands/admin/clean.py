@@ -1,4 +1,4 @@
-"""``clean``: what environments take on disk, and how to free it."""
+"""``admin clean``: what environments take on disk, and how to free it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import time
 
 import click
 
+from harness.program import example
+
 _DAY_S = 86_400
 _GIB = 1 << 30
 
 
-@click.command(epilog="Example: python -m harness clean --older-than 14")
+@click.command(epilog=example("admin clean --older-than 14"))
 @click.option("--all", "everything", is_flag=True, help="Remove every environment.")
 @click.option("--older-than", metavar="DAYS", type=click.FloatRange(0), help="Remove what was not used for so long.")
 @click.option("--budget", metavar="GIB", type=click.FloatRange(0), help="Remove the longest unused until this is left.")
 def clean(everything: bool, older_than: float | None, budget: float | None) -> None:  # noqa: FBT001
-    """Free the disk that environments take; without an option, only half-built ones go.
+    """Free the disk that environments take.
 
-    What a running process uses is left alone. Runs and reports are not touched.
+    Without an option, only half-built ones go. What a running process uses is left alone. Runs and reports
+    are not touched.
     """
     from harness.environments.build import cache_folder
     from harness.environments.disk import KINDS, budget_bytes, entries, remove, to_give_up

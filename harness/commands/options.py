@@ -1,0 +1,33 @@
+"""Options and their readers that several commands share."""
+
+from __future__ import annotations
+
+import click
+
+case_option = click.option("--case", metavar="EXPR", help="Case names or patterns, e.g. 'generate_with_cache:bloom'.")
+cell_option = click.option(
+    "--cell", "cells", metavar="ID", multiple=True, help="A cell's id or its beginning; repeatable."
+)
+base_option = click.option(
+    "--base", "bases", metavar="ID", multiple=True, help="A base's id or its beginning; repeatable."
+)
+device_option = click.option("--device", type=click.Choice(["cpu", "cuda", "auto"]), default="cpu", show_default=True)
+matrix_option = click.option(
+    "--matrix", "matrices", metavar="NAME", multiple=True, help="Ask the reference records of this matrix; repeatable."
+)
+run_option = click.option(
+    "--run", "runs", metavar="RUN", multiple=True, help="Ask the records of this run; repeatable."
+)
+
+
+def _shard(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    first, slash, second = value.partition("/")
+    if not (slash and first.isdigit() and second.isdigit() and 1 <= int(first) <= int(second)):
+        message = f"{value!r} is not I/N with 1 <= I <= N, such as 1/4"
+        raise click.BadParameter(message)
+    return int(first), int(second)
+
+
+shard_option = click.option("--shard", metavar="I/N", callback=_shard, help="Every N-th base, from the I-th.")

@@ -1,0 +1,74 @@
+"""``run``: measure what is not known yet of a matrix."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import click
+
+from harness.commands.options import base_option, case_option, cell_option, device_option, shard_option
+from harness.groups import INTERRUPTED
+from harness.matrix.weights import DTYPES
+from harness.program import PROGRAM, example
+
+_EXAMPLES = example(
+    "run documented --case prompt_tuning_guide --cell peft0.13.0",
+    "run families --case generate_families --weights qwen3=PATH_OR_NAME --dtype bfloat16",
+)
+
+
+@click.command(epilog=_EXAMPLES)
+@click.argument("matrix")
+@case_option
+@cell_option
+@base_option
+@device_option
+@shard_option
+@click.option("--weights", metavar="FAMILY=PATH_OR_NAME", multiple=True, help="Real weights for a family; repeatable.")
+@click.option("--dtype", type=click.Choice(DTYPES), help="Of real weights (default: float32).")
+@click.option("--device-map", metavar="MAP", help="Of real weights, such as 'auto'; for who has accelerate.")
+@click.option("--resume", metavar="RUN", help="Go on with a run that was stopped.")
+@click.option("--run-id", metavar="RUN", help="Name the run; sessions that share a name share the run.")
+@click.option("--fresh", is_flag=True, help="Measure again what is known already.")
+@click.option("--relock", is_flag=True, help="Resolve again instead of using the kept locks.")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Bases at a time (default: cores, as memory allows).")
+@click.option("--fork/--no-fork", default=True, help="Fork for each cell (default), or start a fresh process.")
+@click.option("--quiet", is_flag=True, help="Leave out the grid at the end.")
+def run(matrix: str, case: str | None, device: str, quiet: bool, **options: Any) -> None:  # noqa: FBT001
+    """Measure what is not known yet of MATRIX, a name in matrices/ or a path.
+
+    What earlier runs know is not measured again. The exit status is 0 when measuring itself
+    went well, whatever it found: `report` judges.
+    """
+    from harness.judge.summary import summarise
+    from harness.matrix.cases import load_cases
+    from harness.matrix.plan import Selection, concrete_device
+    from harness.matrix.read import load_matrix
+    from harness.matrix.weights import read_weights
+    from harness.report.terminal import console, print_summary
+    from harness.run.pipeline import run_matrix
+    from harness.run.runs import Run, find_run, new_run
+
+    # nox and CI end sessions with SIGTERM; what was measured is kept as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if options["resume"] and options["run_id"]:
+        message = "give --resume or --run-id; under nox: PROMPT_BENCH_RUN=RUN nox -s matrix"
+        raise click.UsageError(message)
+    if options["shard"] and options["bases"]:
+        message = "--shard takes every N-th base, --base names one; give one of them"
+        raise click.UsageError(message)
+    loaded, cases = load_matrix(matrix), load_cases()
+    resume, run_id = options.pop("resume"), options.pop("run_id")
+    flags = {name: options.pop(name) for name in ("fresh", "relock", "jobs", "fork")}
+    this = find_run(resume) if resume else Run(id=run_id) if run_id else new_run(loaded.name)
+    real = read_weights(options.pop("weights"), dtype=options.pop("dtype"), device_map=options.pop("device_map"))
+    selection = Selection(case=case, device=concrete_device(device), weights=real, **options)
+    try:
+        run_matrix(loaded, cases, selection, this, **flags)
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; go on with: {PROGRAM} run {matrix} --resume {this.id}", err=True)
+        raise SystemExit(INTERRUPTED) from None
+    click.echo(f"run {this.id}", err=True)
+    if not quiet:
+        print_summary(summarise(this, cases), console())

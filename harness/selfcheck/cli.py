@@ -1,0 +1,21 @@
+"""The group of self-checks; each one is a module of ``harness.selfcheck.commands``."""
+
+from __future__ import annotations
+
+import click
+
+from harness.groups import SETTINGS, Commands
+from harness.selfcheck.commands.baseline import baseline
+from harness.selfcheck.commands.calibrate import calibrate
+from harness.selfcheck.commands.proof import proof
+from harness.selfcheck.commands.repro_check import repro_check
+from harness.selfcheck.commands.steady import steady
+
+
+@click.group(cls=Commands, context_settings=SETTINGS, epilog="Example: python -m harness.selfcheck steady library")
+def selfcheck() -> None:
+    """Hold the suite against itself; nox has a session for each of these."""
+
+
+for _command in (baseline, calibrate, proof, repro_check, steady):
+    selfcheck.add_command(_command)

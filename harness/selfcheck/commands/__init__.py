@@ -1,0 +1,1 @@
+"""The commands of the self-checks, one module each."""
