@@ -37,6 +37,14 @@ class MatrixError(HarnessError):
         super().__init__("\n".join(lines))
 
 
+class InputError(HarnessError):
+    """A file holds something else than it should: a record, a plan, a lock."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        """``where`` names the file and line, ``problem`` says what is wrong there, with the path of the value."""
+        super().__init__(f"{where}: {problem}")
+
+
 class CaseError(HarnessError):
     """A case file's declarations cannot be read."""
 

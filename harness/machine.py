@@ -8,7 +8,8 @@ import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
-from typing import Any
+
+from harness.contracts.record import Machine
 
 
 def gpus() -> str:
@@ -21,7 +22,7 @@ def gpus() -> str:
 
 
 @cache
-def machine_facts() -> dict[str, Any]:
+def machine_facts() -> Machine:
     """Describe this machine as records name it. The worker adds the GPU that it really used."""
     model = platform.processor() or platform.machine()
     try:
@@ -31,9 +32,9 @@ def machine_facts() -> dict[str, Any]:
                 break
     except OSError:
         pass
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "gpu": gpus() or None,
-        "platform": f"{platform.system().lower()}-{platform.machine()}",
-    }
+    return Machine(
+        cpu=model,
+        cores=os.cpu_count(),
+        gpu=gpus() or None,
+        platform=f"{platform.system().lower()}-{platform.machine()}",
+    )

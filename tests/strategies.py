@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import strategies as st
 
+from harness.contracts.record import CellFacts, VariantRecord
 from harness.interface import Outcome
 
 versions = st.builds(lambda a, b, c: f"{a}.{b}.{c}", st.integers(0, 9), st.integers(0, 60), st.integers(0, 9))
@@ -21,24 +20,18 @@ variants = st.fixed_dictionaries(
 
 
 @st.composite
-def records(draw: st.DrawFn, case: str = "planted") -> dict[str, Any]:
+def records(draw: st.DrawFn, case: str = "planted") -> VariantRecord:
     """Draw a record of a planted case, whole enough for the judge."""
     packages = {name: draw(versions) for name in ("peft", "transformers", "torch")}
-    return {
-        "schema": 1,
-        "key": draw(st.uuids()).hex,
-        "run": "r",
-        "time": "2026-11-21T00:00:00Z",
-        "machine": {},
-        "cell": {"id": f"peft{packages['peft']}", "python": "3.11", "packages": packages},
-        "case": case,
-        "document": None,
-        "variant": draw(variants),
-        "outcome": draw(outcomes),
-        "signature": draw(st.none() | st.text(max_size=20)),
-        "message": draw(st.none() | st.text(max_size=20)),
-        "evidence": {},
-        "counters": {},
-        "latency": {},
-        "duration_s": 0.1,
-    }
+    return VariantRecord(
+        run="r",
+        time="2026-11-21T00:00:00Z",
+        cell=CellFacts(id=f"peft{packages['peft']}", python="3.11", packages=packages),
+        key=draw(st.uuids()).hex,
+        case=case,
+        variant=draw(variants),
+        outcome=Outcome(draw(outcomes)),
+        signature=draw(st.none() | st.text(max_size=20)),
+        message=draw(st.none() | st.text(max_size=20)),
+        duration_s=0.1,
+    )

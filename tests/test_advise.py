@@ -11,14 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cli import cli
+from harness.contracts.records import variants_in
 from harness.explain.advice import Advice, advise, pip_command
 from harness.explain.filters import Where
 from harness.run.runs import Run
-from tests.planted import LLAMA, PEFT, TRANSFORMERS, grid, record, write_run
+from tests.planted import LLAMA, PEFT, TRANSFORMERS, cell_facts, grid, record, write_run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from harness.contracts.record import Record
 
 PREFIX = {**LLAMA, "method": "prefix_tuning"}
 BLOOM = {**LLAMA, "model": "bloom"}
@@ -31,7 +34,7 @@ def truth(packages: Mapping[str, str], _: Mapping[str, str]) -> str:
     return "wrong" if packages["peft"] == "0.13.0" and packages["transformers"] == "4.43.4" else "error"
 
 
-def ask(records: list[dict[str, Any]], where: Where) -> Advice:
+def ask(records: Iterable[Record], where: Where) -> Advice:
     """Ask for everything that the filter lets through."""
     advice = advise(records, where, lambda _: True, {"peft": (*PEFT, "0.13.1"), "transformers": TRANSFORMERS})
     assert advice is not None
@@ -41,7 +44,7 @@ def ask(records: list[dict[str, Any]], where: Where) -> Advice:
 def test_what_works_stands_newest_first() -> None:
     """Only cells within the bounds, with all of what was asked for passed."""
     advice = ask(grid(truth), Where(versions={"transformers": "<4.42"}))
-    assert [cell.facts["id"] for cell in advice.together.working][:3] == [
+    assert [cell.facts.id for cell in advice.together.working][:3] == [
         "peft0.14.0-transformers4.41.2-py3.11",
         "peft0.14.0-transformers4.40.2-py3.11",
         "peft0.13.0-transformers4.40.2-py3.11",
@@ -63,7 +66,7 @@ def test_the_nearest_changes_the_fewest_packages_then_the_fewest_releases() -> N
     assert not both.works
     assert both.together.nearest is not None
     assert (both.together.nearest.changed, both.together.nearest.steps) == (("peft",), 2)
-    assert both.together.nearest.cell.facts["id"] == "peft0.14.0-transformers5.0.0-py3.11"
+    assert both.together.nearest.cell.facts.id == "peft0.14.0-transformers5.0.0-py3.11"
     older = ask(grid(truth), Where(versions={"peft": "==0.9.0", "transformers": "==4.41.2"}))
     assert older.together.nearest is not None
     assert (older.together.nearest.changed, older.together.nearest.steps) == (("transformers",), 1)
@@ -79,10 +82,10 @@ def test_nothing_is_nearer_than_the_nearest(peft: str, transformers: str, random
     ladders = {"peft": [*PEFT[:5], "0.13.1", PEFT[5]], "transformers": list(TRANSFORMERS)}
     bounds = {"peft": peft, "transformers": transformers}
     ranks = []
-    for one in records:
-        there = one["cell"]["packages"]
+    for one in variants_in(records):
+        there = one.cell.packages
         steps = [abs(ladders[name].index(there[name]) - ladders[name].index(bounds[name])) for name in bounds]
-        if one["outcome"] == "passed":
+        if one.outcome == "passed":
             ranks.append((sum(step > 0 for step in steps), sum(steps)))
     nearest = advice.together.nearest
     if advice.works or not ranks:
@@ -95,13 +98,13 @@ def test_nothing_is_nearer_than_the_nearest(peft: str, transformers: str, random
 def test_a_cell_with_less_measured_is_no_proof_for_all() -> None:
     """It passed what was tried there, which is said, and never counted as working for all of it."""
     records = grid(lambda *_: "passed", [LLAMA, BLOOM])
-    records = [one for one in records if one["variant"] == LLAMA or one["cell"]["packages"]["peft"] == "0.9.0"]
-    advice = ask(records, Where(versions={"peft": ">=0.10"}))
+    measured = [one for one in variants_in(records) if one.variant == LLAMA or one.cell.packages["peft"] == "0.9.0"]
+    advice = ask(measured, Where(versions={"peft": ">=0.10"}))
     assert not advice.works
     assert len(advice.together.promising) == 25
     assert advice.together.nearest is not None
     assert advice.together.nearest.cell.releases["peft"] == "0.9.0"
-    assert ask(records, Where(versions={"peft": ">=0.10"}, axes={"model": ("llama",)})).works
+    assert ask(measured, Where(versions={"peft": ">=0.10"}, axes={"model": ("llama",)})).works
 
 
 def test_what_cannot_exist_is_a_failure_only_where_nothing_can() -> None:
@@ -125,7 +128,7 @@ def test_a_cell_that_never_was_ready_fails_for_everything() -> None:
 
 def test_the_command_pins_what_was_measured() -> None:
     """Exact releases, without the build of torch, which indexes name differently."""
-    assert pip_command(record({"peft": "0.9.0", "numpy": "2.0.0"}, "passed")["cell"]) == (
+    assert pip_command(cell_facts({"peft": "0.9.0", "numpy": "2.0.0"})) == (
         "pip install peft==0.9.0 torch==2.13.0 numpy==2.0.0"
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 
 from harness.bisect.releases import NoEnds, given_ends, known_ends, steps_back, widened_ends
 from harness.bisect.search import Find
+from harness.contracts.records import variants_in
+from tests.planted import record, state_record
 
-PASSED, FAILED, SKIPPED = {"outcome": "passed"}, {"outcome": "error"}, {"cell": {"state": "import-failed"}}
+if TYPE_CHECKING:
+    from harness.contracts.record import Record
+
+PASSED, FAILED = (record({"peft": "0.13.0"}, outcome) for outcome in ("passed", "error"))
+SKIPPED = state_record({"peft": "0.13.0"})
 histories = st.lists(st.sampled_from([PASSED, FAILED, SKIPPED]), min_size=1, max_size=40)
 finds = st.none() | st.sampled_from(list(Find))
 
@@ -30,18 +36,18 @@ def test_steps_double_and_end_at_the_floor(start: int, floor: int) -> None:
 
 
 @given(histories, finds)
-def test_widening_gives_ends_that_answer_as_they_should(history: list[dict[str, Any]], find: Find | None) -> None:
+def test_widening_gives_ends_that_answer_as_they_should(history: list[Record], find: Find | None) -> None:
     """The old end and the new end differ as the direction says; nothing is found only when there is nothing to find."""
     asked: list[int] = []
 
-    def ask(index: int, _why: str) -> dict[str, Any]:
+    def ask(index: int, _why: str) -> Record:
         asked.append(index)
         return history[index]
 
     try:
         ends = widened_ends(ask, len(history) - 1, good=None, bad=None, find=find)
     except NoEnds:
-        assert len({one["outcome"] for one in (history[index] for index in asked) if "outcome" in one}) < 2 or find
+        assert len({one.outcome for one in variants_in(history[index] for index in asked)}) < 2 or find
         return
     assert ends.low < ends.high
     assert find in {None, ends.find}
@@ -51,13 +57,13 @@ def test_widening_gives_ends_that_answer_as_they_should(history: list[dict[str, 
 
 
 @given(histories, st.data())
-def test_widening_from_one_end_that_is_given(history: list[dict[str, Any]], data: st.DataObject) -> None:
+def test_widening_from_one_end_that_is_given(history: list[Record], data: st.DataObject) -> None:
     """With the bad end given an older good one is looked for, with the good one a newer bad or an older bad one."""
     end = data.draw(st.integers(0, len(history) - 1))
     if history[end] is SKIPPED:
         return
 
-    def ask(index: int, _why: str) -> dict[str, Any]:
+    def ask(index: int, _why: str) -> Record:
         return history[index]
 
     is_bad = history[end] is FAILED
@@ -73,7 +79,7 @@ def test_widening_from_one_end_that_is_given(history: list[dict[str, Any]], data
 
 @given(histories, finds, st.data())
 def test_known_ends_are_the_newest_pair_that_differs(
-    history: list[dict[str, Any]], find: Find | None, data: st.DataObject
+    history: list[Record], find: Find | None, data: st.DataObject
 ) -> None:
     """Between the two nothing is known, and no newer pair does as well."""
     places = data.draw(st.sets(st.integers(0, len(history) - 1)))
@@ -103,7 +109,7 @@ def test_nothing_to_bisect_is_said_with_what_to_do() -> None:
 
 def test_between_the_last_answer_and_what_is_too_old_the_gap_is_halved() -> None:
     """Steps of 1, 2, 4 ... 64 jump over the releases that fail into those that cannot be installed."""
-    history = [SKIPPED] * 100 + [FAILED] * 30 + [PASSED] * 70
+    history: list[Record] = [SKIPPED] * 100 + [FAILED] * 30 + [PASSED] * 70
     ends = widened_ends(lambda index, _why: history[index], 199, good=None, bad=None, find=None)
     assert ends.find is Find.FIRST_FIXED
     assert history[ends.low] is FAILED

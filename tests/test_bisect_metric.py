@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,12 +13,16 @@ from hypothesis import strategies as st
 from harness.bisect.search import Answer
 from harness.bisect.symptom import compare_samples, make_rule, ratio_interval, samples
 from harness.errors import UsageError
+from tests import planted
+
+if TYPE_CHECKING:
+    from harness.contracts.record import VariantRecord
 
 
-def record(outcome: str = "passed", *, latency: list[float] | None = None, **counters: Any) -> dict[str, Any]:
+def record(outcome: str = "passed", *, latency: list[float] | None = None, **counters: Any) -> VariantRecord:
     """Make a record with counters and samples of the arm ``cached``."""
     arm = {"cached": {"samples_s": latency, "median_s": 0.0}, "ratio": 1.0} if latency else {}
-    return {"outcome": outcome, "counters": counters, "latency": arm, "cell": {"id": "c"}}
+    return replace(planted.record({"peft": "0.13.0"}, outcome), counters=counters, latency=arm)
 
 
 @given(st.integers(1, 10_000), st.integers(0, 20_000), st.integers(0, 200))
@@ -31,7 +36,7 @@ def test_a_counter_is_exact(before: int, now: int, percent: int) -> None:
 def test_what_has_no_such_metric_is_a_skip() -> None:
     """A failed variant, a cell that was never ready, a counter that is a list or is missing."""
     rule = make_rule("forward_calls", 0.2, record(forward_calls=8))
-    never_ready = {"cell": {"id": "c", "state": "import-failed"}}
+    never_ready = planted.state_record({"peft": "0.13.0"})
     for one in (record("error", forward_calls=8), record(), record(forward_calls=[1]), never_ready):
         assert rule.answer(one) is Answer.SKIP
     assert "forward_calls more than 20% above the good end's 8" in rule.describe()

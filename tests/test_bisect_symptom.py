@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,19 +12,23 @@ from hypothesis import strategies as st
 from harness.bisect.search import Answer
 from harness.bisect.symptom import Symptom, fails, has_no_answer, shown, symptom_of
 from harness.interface import Outcome
+from tests import planted
 from tests.strategies import outcomes, records
 
+if TYPE_CHECKING:
+    from harness.contracts.record import Record, VariantRecord
 
-def record(outcome: str, words: str | None = None, signature: str | None = None) -> dict[str, Any]:
+
+def record(outcome: str, words: str | None = None, signature: str | None = None) -> VariantRecord:
     """Make a record with an outcome and its words."""
-    return {"outcome": outcome, "signature": signature, "message": words, "cell": {"id": "c"}}
+    return replace(planted.record({"peft": "0.13.0"}, outcome), signature=signature, message=words)
 
 
-STATE = {"cell": {"id": "c", "state": "import-failed"}, "message": "no module"}
+STATE = replace(planted.state_record({"peft": "0.13.0"}), message="no module")
 
 
 @given(records(), records(), st.booleans())
-def test_only_this_failure_is_bad(bad_end: dict[str, Any], other: dict[str, Any], any_failure: bool) -> None:
+def test_only_this_failure_is_bad(bad_end: VariantRecord, other: VariantRecord, any_failure: bool) -> None:
     """A record is bad when it fails like the bad end, or fails at all with ``any_failure``."""
     if not fails(bad_end):
         return
@@ -32,12 +37,12 @@ def test_only_this_failure_is_bad(bad_end: dict[str, Any], other: dict[str, Any]
     answer = symptom.answer(other)
     if has_no_answer(other):
         assert answer is Answer.SKIP
-    elif other["outcome"] == Outcome.PASSED:
+    elif other.outcome == Outcome.PASSED:
         assert answer is Answer.GOOD
     elif any_failure:
         assert answer is Answer.BAD
     elif answer is Answer.BAD:
-        assert other["outcome"] == bad_end["outcome"]
+        assert other.outcome == bad_end.outcome
 
 
 @given(outcomes)
@@ -70,7 +75,7 @@ def test_another_signature_is_not_this_failure() -> None:
 
 
 @pytest.mark.parametrize("good", [record("passed"), record("unsupported", "u"), STATE])
-def test_what_does_not_fail_is_no_symptom(good: dict[str, Any]) -> None:
+def test_what_does_not_fail_is_no_symptom(good: Record) -> None:
     """The bad end has to fail."""
     with pytest.raises(ValueError, match="not a failure"):
         symptom_of(good)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,12 +19,17 @@ from harness.environments.releases import Release
 from harness.environments.resolve import Lock
 from harness.errors import ExitStatus
 from harness.matrix.spec import Cell
+from tests.planted import record, state_record
 
-RECORDS: dict[str, dict[str, Any]] = {
-    "g": {"outcome": "passed", "cell": {"id": "c"}},
-    "b": {"outcome": "wrong", "message": "drops the prompt", "cell": {"id": "c"}},
-    "o": {"outcome": "error", "signature": "KeyError: other", "cell": {"id": "c"}},
-    "s": {"cell": {"id": "c", "state": "import-failed"}, "message": "no module named x"},
+if TYPE_CHECKING:
+    from harness.contracts.record import Record
+
+CELL = {"peft": "0.13.0"}
+RECORDS: dict[str, Record] = {
+    "g": record(CELL, "passed"),
+    "b": replace(record(CELL, "wrong"), message="drops the prompt"),
+    "o": replace(record(CELL, "error"), signature="KeyError: other"),
+    "s": replace(state_record(CELL), message="no module named x"),
 }
 SYMPTOM = Symptom(outcome="wrong", words="drops the prompt")
 ABOUT = About(
@@ -95,8 +101,8 @@ def test_every_history_has_a_report(find: Find, inner: str) -> None:
     ends = ("g", "b") if find is Find.FIRST_BAD else ("b", "g")
     found = found_of(f"{ends[0]}{inner}{ends[1]}", find)
     steps = [
-        Step(place=f"p{index}", label=f"peft 0.{index}.0", why="halving", record=record, source="measured", seconds=0.5)
-        for index, record in found.records.items()
+        Step(place=f"p{index}", label=f"peft 0.{index}.0", why="halving", record=told, source="measured", seconds=0.5)
+        for index, told in found.records.items()
     ]
     result = Result(axes=[found])
     text = markdown(ABOUT, result, steps)
@@ -114,8 +120,8 @@ def test_every_history_has_a_report(find: Find, inner: str) -> None:
 @given(st.text(max_size=200), st.text(max_size=200), st.sampled_from(["measured", "store", "journal"]))
 def test_a_step_fits_a_line(label: str, words: str, source: str) -> None:
     """100 columns, whatever the words."""
-    record = {"outcome": "wrong", "message": words, "cell": {"id": "c"}}
-    step = Step(place="p", label=label, why="git bisect", record=record, source=source, seconds=12.3)
+    wrong = replace(record(CELL, "wrong"), message=words)
+    step = Step(place="p", label=label, why="git bisect", record=wrong, source=source, seconds=12.3)
     assert len(step_line(7, step)) <= 100
 
 

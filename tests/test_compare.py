@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from harness.contracts.record import record_data
 from harness.contracts.records import read_records
 from harness.environments.build import Environment, build
 from harness.environments.index import clean_environment
@@ -85,7 +86,7 @@ def work(
         for n, (case, family) in enumerate(asked)
     ]  # fmt: skip
     entries = [
-        {"cell": {"id": name, "packages": {}}, "overlays": [str(one) for one in environment.overlays],
+        {"cell": {"id": name, "python": "3.11", "packages": {}}, "overlays": [str(one) for one in environment.overlays],
          "log": str(folder / "log"), "benchmarks": str(folder / f"{name}.json"), "scratch": str(folder / "scratch"),
          "variants": chosen}
         for name, chosen in (("all", variants), ("again", variants[:1]))
@@ -99,7 +100,7 @@ def work(
     job_path.write_text(json.dumps(job), encoding="utf-8")
     command = [str(environment.python), "-P", str(ROOT / "harness" / "cell" / "worker.py"), str(job_path)]
     subprocess.run(command, check=True, capture_output=True, env=clean_environment(os.environ), timeout=600)
-    return list(read_records(folder / "out.jsonl"))
+    return [record_data(record) for record in read_records(folder / "out.jsonl")]
 
 
 @pytest.fixture(scope="module")

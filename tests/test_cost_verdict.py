@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.contracts.records import variants_in
 from harness.judge.cost_verdict import LOST, CostVerdict, grows, judge_cost
 from harness.judge.reference import published, read_reference
 from harness.judge.verdicts import Verdict, judge
 from harness.matrix.cases import Case
+from tests.planted import record
 
 ASKED = {"cached", "in_memory", "after_reload", "first_step_cache", "generate"}
 """Aspects that ask for the cache; records from before counters said so tell it by their aspect."""
@@ -58,24 +61,24 @@ def test_a_right_answer_at_the_wrong_price_needs_a_person() -> None:
         name="planted", path=Path("planted.py"), summary="", document=None, variants=(), claims=(), expectations=(),
         digest="",
     )  # fmt: skip
-    record = {"outcome": "passed", "cell": {"packages": {}, "python": "3.11"}, "variant": {}}
-    lost = judge(case, {**record, "counters": counters([37, 38, 39, 40])}, "c", {})
+    passed = record({}, "passed")
+    lost = judge(case, replace(passed, counters=counters([37, 38, 39, 40])), "c", {})
     assert (lost.verdict, lost.cost, lost.label, lost.gravest) == (
         Verdict.AS_EXPECTED, CostVerdict.REGRESSED, "regressed: cost", Verdict.REGRESSED,
     )  # fmt: skip
     assert lost.needs_a_person
     assert lost.words == LOST
-    fine = judge(case, {**record, "counters": counters([37, 1, 1, 1])}, "c", {})
+    fine = judge(case, replace(passed, counters=counters([37, 1, 1, 1])), "c", {})
     assert (fine.label, fine.needs_a_person) == ("as-expected", False)
 
 
 @pytest.mark.parametrize("name", published())
 def test_no_false_alarm_in_the_reference_records(name: str) -> None:
     """No record that was ever published had its cache lost where it was asked for; uncached ones do grow."""
-    counted = [one for one in read_reference(name) if (one.get("counters") or {}).get("tokens_per_call")]
+    counted = [one for one in variants_in(read_reference(name)) if one.counters.get("tokens_per_call")]
     # By aspect alone: with transformers 4.38 a static cache is fed the whole text each step, with LoRA.
-    asked = [one for one in counted if one["variant"].get("aspect") in {*ASKED, "growth"}]
-    alarms = [one for one in asked if judge_cost(one["counters"], asked=True) is CostVerdict.REGRESSED]
+    asked = [one for one in counted if one.variant.get("aspect") in {*ASKED, "growth"}]
+    alarms = [one for one in asked if judge_cost(one.counters, asked=True) is CostVerdict.REGRESSED]
     assert alarms == []
-    others = [judge_cost(one["counters"], asked=True) for one in counted if one not in asked]
+    others = [judge_cost(one.counters, asked=True) for one in counted if one not in asked]
     assert not counted or CostVerdict.REGRESSED in others, "the check can fail: without a cache the tokens grow"

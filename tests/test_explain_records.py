@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.contracts.record import VariantRecord
+from harness.contracts.records import variants_in
 from harness.explain.account import account_of, matrix_text
 from harness.explain.learn import hold_out
 from harness.explain.table import Label, kind_of, names, products, tables_of, word
-from harness.interface import Variants, selects
+from harness.interface import Outcome, Variants, selects
 from harness.matrix.cases import load_cases
 from harness.matrix.read import parse_matrix
 from harness.report.windows import as_data, in_words, sentence
-from tests.planted import LLAMA, PEFT, TRANSFORMERS, grid, record
+from tests.planted import LLAMA, PEFT, TRANSFORMERS, grid, record, state_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from harness.contracts.record import Record
 
 CASE = "generate_with_cache"
 PREFIX = {**LLAMA, "method": "prefix_tuning"}
@@ -68,31 +73,33 @@ def test_what_is_no_release_has_no_place_in_an_order() -> None:
     records = grid(broken)
     count = sum(len(table.labels) for table in tables_of(CASE, records))
     source = record({"peft": "0.15.0.dev0", "transformers": "5.0.0"}, "wrong")
-    source["cell"]["sources"] = {"peft": "git+https://example.org/peft@main"}
-    unresolved = record({"peft": "newest", "transformers": "5.0.0"}, "install-failed")
-    unreachable = record({"peft": "0.15.0", "transformers": "5.0.0"}, "install-failed")
-    unreachable["cell"]["state"] = "unreachable"
+    source = replace(source, cell=replace(source.cell, sources={"peft": "git+https://example.org/peft@main"}))
+    unresolved = state_record({"peft": "newest", "transformers": "5.0.0"}, "install-failed")
+    unreachable = state_record({"peft": "0.15.0", "transformers": "5.0.0"}, "unreachable")
     tables = tables_of(CASE, [*records, source, unresolved, unreachable])
     assert sum(len(table.labels) for table in tables) == count
 
 
 def test_a_kind_is_stable() -> None:
     """Frames, paths of any machine and colours are left out; exception and message stay."""
-    told = {
-        "signature": "ImportError: cannot import 'X' from 'a' (/home/a/.cache/b/site-packages/a/__init__.py) @ peft:f"
-    }
-    published = {"message": "ImportError: cannot import 'X' from 'a' (a/__init__.py)"}
+    error = record({"peft": "0.9.0"}, "error")
+    signature = "ImportError: cannot import 'X' from 'a' (/home/a/.cache/b/site-packages/a/__init__.py) @ peft:f"
+    told = replace(error, signature=signature, message=None)
+    published = replace(error, signature=None, message="ImportError: cannot import 'X' from 'a' (a/__init__.py)")
     assert kind_of(told) == kind_of(published) == "ImportError: cannot import 'X' from 'a' <path>"
-    assert kind_of({"signature": "E: \x1b[<n>mdo this\x1b[0m"}) == "E: do this"
-    assert kind_of({"signature": None, "message": None}) == ""
+    assert kind_of(replace(error, signature="E: \x1b[<n>mdo this\x1b[0m")) == "E: do this"
+    assert kind_of(replace(error, signature=None, message=None)) == ""
 
 
 def test_signatures_are_told_apart_when_asked() -> None:
     """Two kinds of one outcome are one window, or two."""
     records = grid(lambda packages, _: "error" if packages["peft"] in PEFT[:3] else "passed")
-    for one in records:
-        if one["outcome"] == "error" and one["cell"]["packages"]["peft"] == "0.9.0":
-            one["signature"] = "KeyError: 'k' @ peft:g"
+    records = [
+        replace(one, signature="KeyError: 'k' @ peft:g")
+        if isinstance(one, VariantRecord) and one.outcome == "error" and one.cell.packages["peft"] == "0.9.0"
+        else one
+        for one in records
+    ]
     windows: list[list[Any]] = []
     for by_kind in (False, True):
         account = account_of(CASE, records, {}, by_kind=by_kind)
@@ -240,9 +247,11 @@ def test_left_out_cells_are_predicted_from_the_rest() -> None:
     plain = grid(
         lambda packages, _: "wrong" if packages["peft"] in peft[:6] else "passed", (LLAMA,), peft, transformers
     )
-    noise = grid(lambda *_: "passed", (LLAMA,), peft, transformers)
-    for number, one in enumerate(noise):
-        one["outcome"] = ("passed", "wrong")[(number * number // 7 + number // 3) % 2]
+    noise: list[Record] = grid(lambda *_: "passed", (LLAMA,), peft, transformers)
+    noise = [
+        replace(one, outcome=(Outcome.PASSED, Outcome.WRONG)[(number * number // 7 + number // 3) % 2])
+        for number, one in enumerate(variants_in(noise))
+    ]
     good, bad = (hold_out(CASE, records, 0.2, range(5)) for records in (plain, noise))
     assert good is not None
     assert bad is not None

@@ -18,6 +18,8 @@ from tests.test_completeness import WHOLE
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.contracts.record import VariantRecord
+
 PEFT = ("0.9.0", "0.10.0", "0.12.0", "0.21.2")
 TRANSFORMERS = ("4.38.2", "4.45.2", "5.23.0")
 PACKAGES = ("peft", "transformers")
@@ -28,7 +30,7 @@ WINDOWED = WHOLE + (
 )
 
 
-def measured(packages: dict[str, str], model: str, outcome: str) -> dict[str, Any]:
+def measured(packages: dict[str, str], model: str, outcome: str) -> VariantRecord:
     """Make a record of the planted case."""
     return record(packages, outcome, variant={"model": model, "device": "cpu", "dtype": "float32"}, case="planted")
 
@@ -55,7 +57,7 @@ def test_no_pair_is_nearer_than_the_one_that_is_told(outcomes: list[Outcome]) ->
     # Every release is in the records, so that ranks are those of PEFT and TRANSFORMERS.
     records = [measured(cell, model, outcome) for (cell, model), outcome in zip(places, outcomes, strict=True)]
     records += [measured(cell, "lora", "passed") for cell in CELLS]
-    failing = [one for one in records if one["outcome"] in FAILED]
+    failing = [one for one in records if one.outcome in FAILED]
     found = nearest_pair(PACKAGES, failing, records)
     possible = [
         distance(bad, good)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,12 +11,17 @@ from hypothesis import strategies as st
 
 from harness.latency.growth import curves_of, exponent, time_exponent
 from harness.report.plot import Scale, nice_ticks, plot
+from tests.planted import record
 
+if TYPE_CHECKING:
+    from harness.contracts.record import VariantRecord
+
+PASSED = record({"peft": "0.13.0"}, "passed")
 LENGTHS = (8, 16, 32, 64, 128, 256, 512)
 
 
-def growth_record(prompt: int = 9) -> dict[str, Any]:
-    """Make a record as the growth case writes it, for a time of a millisecond a token and ten to begin with."""
+def growth_facts(prompt: int = 9) -> dict[str, Any]:
+    """Make counters and latency as the growth case writes them, for a time of a millisecond a token."""
     counted, timed = [], []
     for length in LENGTHS:
         for arm in ("cached", "uncached"):
@@ -24,6 +30,11 @@ def growth_record(prompt: int = 9) -> dict[str, Any]:
             counted.append({**about, "forward_calls": length, "tokens_fed": fed})
             timed.append({**about, "samples_s": [0.001 * fed, 0.0011 * fed], "waited_s": [0.0, 0.0001 * fed]})
     return {"counters": {"growth": counted}, "latency": {"growth": timed}}
+
+
+def growth_record() -> VariantRecord:
+    """Make a record of the growth case."""
+    return replace(PASSED, **growth_facts())
 
 
 @given(st.floats(0.1, 3.0), st.floats(1e-3, 1e3))
@@ -50,9 +61,9 @@ def test_cached_is_linear_and_uncached_a_square() -> None:
 
 def test_other_records_have_no_curves() -> None:
     """Nothing counted, or too few lengths: nothing is fitted."""
-    assert curves_of({}) == []
+    assert curves_of(PASSED) == []
     few = growth_record()
-    few["counters"]["growth"] = few["counters"]["growth"][:4]
+    few = replace(few, counters={"growth": few.counters["growth"][:4]})
     assert curves_of(few) == []
     assert time_exponent([(8, [0.1])]) is None
 

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.commands.admin.watch import cell_of
+from harness.contracts.record import CellFacts, Machine, VariantRecord
+from harness.interface import Outcome
 from harness.latency.history import pettitt, slower_since, suspects
 
-MACHINE = {"cpu": "c", "cores": 2, "gpu": None, "platform": "linux-x86_64"}
+MACHINE = Machine(cpu="c", cores=2, platform="linux-x86_64")
 
 
-def night(number: int, seconds: float, *, cpu: str = "c", peft: str = "0.21.2") -> dict[str, Any]:
+def night(number: int, seconds: float, *, cpu: str = "c", peft: str = "0.21.2") -> VariantRecord:
     """Make a record of one night."""
-    return {
-        "time": f"2026-11-{number + 1:02d}T01:00:00Z", "machine": {**MACHINE, "cpu": cpu}, "case": "c",
-        "cell": {"id": "peftnewest", "matrix": "nightly", "python": "3.11.7",
-                 "packages": {"peft": peft, "torch": "2.13.0+cpu", "numpy": "2"}},
-        "variant": {"model": "llama", "device": "cpu"}, "outcome": "passed",
-        "latency": {"cached": {"samples_s": [seconds] * 8}},
-    }  # fmt: skip
+    packages = {"peft": peft, "torch": "2.13.0+cpu", "numpy": "2"}
+    return VariantRecord(
+        run="r", time=f"2026-11-{number + 1:02d}T01:00:00Z", machine=replace(MACHINE, cpu=cpu), key="k", case="c",
+        cell=CellFacts(id="peftnewest", matrix="nightly", python="3.11.7", packages=packages),
+        variant={"model": "llama", "device": "cpu"}, outcome=Outcome.PASSED,
+        latency={"cached": {"samples_s": [seconds] * 8}},
+    )  # fmt: skip
 
 
 @given(st.lists(st.floats(0.1, 10), min_size=2, max_size=30), st.floats(0.01, 100))
@@ -64,7 +66,7 @@ def test_suspects_come_from_one_kind_of_machine() -> None:
     calm = [night(index, 0.01) for index in range(8)]
     assert suspects([*calm, night(9, 0.02, cpu="slow")]) == []
     (found,) = suspects([*calm, night(9, 0.012, peft="0.22.0")])
-    assert (found.before["time"][:10], found.now["time"][:10]) == ("2026-11-08", "2026-11-10")
+    assert (found.before.time[:10], found.now.time[:10]) == ("2026-11-08", "2026-11-10")
     before, now = cell_of(found.before), cell_of(found.now)
     assert (before.pins["peft"], now.pins["peft"], now.pins["torch"]) == ("0.21.2", "0.22.0", "2.13.0")
     assert (before.python, str(before.as_of)) == ("3.11", "2026-11-08")

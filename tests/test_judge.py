@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +14,9 @@ from harness.interface import Claim, Expectation, Outcome
 from harness.judge.verdicts import Audit, Verdict, audit, covers, judge
 from harness.matrix.cases import Case
 from tests.strategies import outcomes, records
+
+if TYPE_CHECKING:
+    from harness.contracts.record import VariantRecord
 
 CASE = Case(
     name="planted",
@@ -33,14 +36,14 @@ def expecting(outcome: str, signature: str = "") -> Case:
 
 
 @given(record=records(), expected=outcomes)
-def test_every_record_has_the_one_right_verdict(record: dict[str, Any], expected: str) -> None:
+def test_every_record_has_the_one_right_verdict(record: VariantRecord, expected: str) -> None:
     """The verdict follows from the two outcomes alone when no signature is asked for."""
-    verdict = judge(expecting(expected), record, "c", record["variant"]).verdict
-    if record["outcome"] not in MEASURED:
+    verdict = judge(expecting(expected), record, "c", record.variant).verdict
+    if record.outcome not in MEASURED:
         assert verdict is Verdict.UNKNOWN
-    elif record["outcome"] == expected:
+    elif record.outcome == expected:
         assert verdict is Verdict.AS_EXPECTED
-    elif record["outcome"] == "passed":
+    elif record.outcome == "passed":
         assert verdict is Verdict.FIXED
     elif expected == "passed":
         assert verdict is Verdict.REGRESSED
@@ -49,11 +52,11 @@ def test_every_record_has_the_one_right_verdict(record: dict[str, Any], expected
 
 
 @given(record=records())
-def test_without_an_expectation_only_passed_is_expected(record: dict[str, Any]) -> None:
+def test_without_an_expectation_only_passed_is_expected(record: VariantRecord) -> None:
     """The default is passed; no device is unknown but nobody's work."""
-    judged = judge(CASE, record, "c", record["variant"])
-    assert (judged.verdict is Verdict.AS_EXPECTED) is (record["outcome"] == "passed")
-    assert judged.needs_a_person is (record["outcome"] not in {"passed", "no-device"})
+    judged = judge(CASE, record, "c", record.variant)
+    assert (judged.verdict is Verdict.AS_EXPECTED) is (record.outcome == "passed")
+    assert judged.needs_a_person is (record.outcome not in {"passed", "no-device"})
 
 
 @given(variant=st.just({"model": "llama"}))
@@ -64,11 +67,11 @@ def test_no_record_is_unknown_and_needs_a_person(variant: dict[str, str]) -> Non
 
 
 @given(record=records())
-def test_another_signature_is_changed(record: dict[str, Any]) -> None:
+def test_another_signature_is_changed(record: VariantRecord) -> None:
     """The same outcome for another reason is news."""
-    record = {**record, "outcome": "error", "signature": "KeyError: x"}
-    assert judge(expecting("error", "KeyError"), record, "c", record["variant"]).verdict is Verdict.AS_EXPECTED
-    assert judge(expecting("error", "RuntimeError"), record, "c", record["variant"]).verdict is Verdict.CHANGED
+    record = replace(record, outcome=Outcome.ERROR, signature="KeyError: x")
+    assert judge(expecting("error", "KeyError"), record, "c", record.variant).verdict is Verdict.AS_EXPECTED
+    assert judge(expecting("error", "RuntimeError"), record, "c", record.variant).verdict is Verdict.CHANGED
 
 
 def test_windows_cover_versions_and_variants() -> None:
@@ -81,11 +84,11 @@ def test_windows_cover_versions_and_variants() -> None:
 
 
 @given(data=st.lists(records(), max_size=6), quantifier=st.sampled_from(["all", "any"]))
-def test_a_claim_is_decided_by_what_it_speaks_of(data: list[dict[str, Any]], quantifier: str) -> None:
+def test_a_claim_is_decided_by_what_it_speaks_of(data: list[VariantRecord], quantifier: str) -> None:
     """Confirmed, refuted and untested partition every set of records."""
     claim = Claim(id="c", quote="q", english="e", outcome=("error",), quantifier=quantifier)
     (result,) = audit(replace(CASE, claims=(claim,)), data)
-    hits = [one["outcome"] == "error" for one in data if one["outcome"] in MEASURED]
+    hits = [one.outcome == "error" for one in data if one.outcome in MEASURED]
     if not hits:
         assert result.audit is Audit.UNTESTED
     else:

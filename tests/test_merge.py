@@ -92,7 +92,7 @@ def test_a_run_that_was_measured_is_not_replaced() -> None:
         merge_runs(runs, Run(id="both"))
     there = {path.name for path in Run(id="s1").folder.parent.iterdir() if path.suffix != ".lock"}
     assert there == {"s1", "s2", "mine", "both"}
-    assert find_run("both").plan()["merged"] == ["s1"]
+    assert find_run("both").plan().merged == ("s1",)
 
 
 def test_a_link_among_the_records_is_not_followed(shards: Path) -> None:

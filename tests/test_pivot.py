@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.contracts.plan import Plan
 from harness.contracts.records import append_records
 from harness.judge.reference import read_reference
 from harness.judge.summary import summarise
@@ -27,7 +28,7 @@ def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Summary:
     """Judge the reference of the grid."""
     monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
     matrix, run = load_matrix("grid"), Run(id="grid")
-    head = {"matrix": "grid", "title": matrix.title, "device": "cpu", "run": "grid"}
+    head = Plan(matrix="grid", title=matrix.title, device="cpu", run="grid")
     run.add_plan(head, plan_run(matrix, load_cases(), Selection()))
     append_records(run.folder / "records" / "reference.jsonl", read_reference("grid"))
     return summarise(run, load_cases())

@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contracts.records import place_of
+from harness.interface import Outcome
 from harness.selfcheck.proof import compare, spread
 from tests.strategies import records
 
+if TYPE_CHECKING:
+    from harness.contracts.record import Record, VariantRecord
+
 
 @given(data=st.lists(records(), max_size=4))
-def test_equal_runs_do_not_differ(data: list[dict[str, Any]]) -> None:
+def test_equal_runs_do_not_differ(data: list[VariantRecord]) -> None:
     """Times, keys and folders are not compared."""
-    one = {place_of(record): record for record in data}
-    other = {place: {**record, "time": "later", "duration_s": 9.0, "key": "k"} for place, record in one.items()}
+    one: dict[tuple[str, ...], Record] = {place_of(record): record for record in data}
+    other: dict[tuple[str, ...], Record] = {
+        place_of(record): replace(record, time="later", duration_s=9.0, key="k") for record in data
+    }
     assert compare(one, other) == (len(one), [])
 
 
 @pytest.mark.parametrize(
-    "change", [{"outcome": "timeout"}, {"signature": "x"}, {"counters": {"n": 1}}, {"evidence": {"margin": 0.5}}]
+    "change", [{"outcome": Outcome.TIMEOUT}, {"signature": "x"}, {"counters": {"n": 1}}, {"evidence": {"margin": 0.5}}]
 )
 @given(record=records())
-def test_one_changed_field_differs(record: dict[str, Any], change: dict[str, Any]) -> None:
+def test_one_changed_field_differs(record: VariantRecord, change: dict[str, Any]) -> None:
     """A planted difference in anything compared is found."""
-    record = {**record, "outcome": "passed", "signature": None}
+    record = replace(record, outcome=Outcome.PASSED, signature=None)
     place = place_of(record)
-    compared, differing = compare({place: record}, {place: {**record, **change}})
+    compared, differing = compare({place: record}, {place: replace(record, **change)})
     assert (compared, len(differing)) == (1, 1)
 
 
 @given(record=records())
-def test_a_record_that_one_way_lacks_differs(record: dict[str, Any]) -> None:
+def test_a_record_that_one_way_lacks_differs(record: VariantRecord) -> None:
     """A cell that comes up in one way only is a difference."""
     assert compare({place_of(record): record}, {}) == (1, [(record, None)])
 

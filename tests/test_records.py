@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.contracts.record import Machine
 from harness.contracts.records import append_records, mend, read_records
 from harness.matrix.cases import load_cases
 from harness.run.keys import key_of
 from harness.run.store import Store
+from tests.planted import record
 from tests.strategies import records
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MACHINE = {"cpu": "c", "platform": "p", "gpu": None}
+    from harness.contracts.record import VariantRecord
+
+MACHINE = Machine(cpu="c", platform="p")
 
 
 @given(data=st.lists(records(), max_size=5), cut=st.integers(0, 400))
 def test_a_kill_costs_at_most_the_last_line(
-    tmp_path_factory: pytest.TempPathFactory, data: list[dict[str, Any]], cut: int
+    tmp_path_factory: pytest.TempPathFactory, data: list[VariantRecord], cut: int
 ) -> None:
     """Whatever byte a file was cut at, whole lines are read and appending goes on cleanly."""
     path = tmp_path_factory.mktemp("run") / "r.jsonl"
@@ -46,7 +50,7 @@ def test_mending_leaves_a_whole_file_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"lock": "other"}, {"python": "3.12"}, {"variant": {"model": "gpt2"}}, {"machine": {**MACHINE, "cpu": "d"}}],
+    [{"lock": "other"}, {"python": "3.12"}, {"variant": {"model": "gpt2"}}, {"machine": replace(MACHINE, cpu="d")}],
     ids=lambda change: next(iter(change)),
 )
 def test_the_key_changes_with_each_part(change: dict[str, Any]) -> None:
@@ -61,10 +65,8 @@ def test_the_key_changes_with_each_part(change: dict[str, Any]) -> None:
 def test_the_store_gives_the_newest_and_forgets_what_says_nothing(tmp_path: Path) -> None:
     """What was not run is kept out: it must not hide a later measurement."""
     store = Store(tmp_path / "s.sqlite")
-    base = {"key": "k", "cell": {"id": "c"}, "case": "x"}
-    old = {**base, "run": "1", "time": "2026-01-01", "outcome": "wrong"}
-    new = {**base, "run": "2", "time": "2026-01-02", "outcome": "passed"}
-    empty = {**base, "key": "n", "run": "2", "time": "2026-01-02", "outcome": "not-run"}
+    old = replace(record({"peft": "0.13.0"}, "wrong"), key="k", run="1", time="2026-01-01")
+    new = replace(record({"peft": "0.13.0"}, "passed"), key="k", run="2", time="2026-01-02")
+    empty = replace(record({"peft": "0.13.0"}, "not-run"), key="n", run="2", time="2026-01-02")
     store.add([new, old, empty])
     assert store.find(["k", "n", "missing"]) == {"k": new}
-    assert json.loads(json.dumps(new)) == new

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
 from harness.cli import cli
-from harness.contracts.records import place_of, read_run
+from harness.contracts.records import place_of, read_run, variants_in
 from harness.errors import UsageError
 from harness.judge import reference
 from harness.judge.reference import missing_from, published, read_reference, reference_path, trimmed, write_reference
 from harness.run.runs import Run
-from tests.planted import LLAMA, grid, write_run
+from tests.planted import LLAMA, grid, record, write_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ def test_what_is_written_is_read_in_order_of_places(run: Run) -> None:
     records = read_reference("grid")
     assert [place_of(one) for one in records] == sorted(place_of(one) for one in read_run(run.folder))
     assert published() == ["grid"]
-    assert next(list(one["variant"]) for one in records if "key" in one) == list(LLAMA)
+    assert next(list(one.variant) for one in variants_in(records)) == list(LLAMA)
 
 
 def test_equal_records_give_equal_bytes(run: Run) -> None:
@@ -55,18 +56,20 @@ def test_equal_records_give_equal_bytes(run: Run) -> None:
 
 def test_bulk_and_paths_are_left_out() -> None:
     """Samples and tracebacks go, medians and evidence stay; no path of the machine that measured stays."""
-    record = {
-        "message": "cannot import 'X' from 'a' (/home/me/.cache/b/lib/python3.11/site-packages/a/__init__.py)",
-        "signature": "see https://example.org/docs/a/b and /tmp/prompt-bench-x/checkpoint-3/ now",
-        "evidence": {"traceback": ["a/b.py:3 f"], "tokens": [1, 2], "paths": ["/home/me/x"]},
-        "latency": {"on": {"samples_s": [0.1], "median_s": 0.1}, "ratio": 2.0},
-    }
-    assert trimmed(record) == {
-        "message": "cannot import 'X' from 'a' (a/__init__.py)",
-        "signature": "see https://example.org/docs/a/b and <path> now",
-        "evidence": {"tokens": [1, 2], "paths": ["<path>"]},
-        "latency": {"on": {"median_s": 0.1}, "ratio": 2.0},
-    }
+    whole = replace(
+        record({"peft": "0.13.0"}, "error"),
+        message="cannot import 'X' from 'a' (/home/me/.cache/b/lib/python3.11/site-packages/a/__init__.py)",
+        signature="see https://example.org/docs/a/b and /tmp/prompt-bench-x/checkpoint-3/ now",
+        evidence={"traceback": ["a/b.py:3 f"], "tokens": [1, 2], "paths": ["/home/me/x"]},
+        latency={"on": {"samples_s": [0.1], "median_s": 0.1}, "ratio": 2.0},
+    )
+    assert trimmed(whole) == replace(
+        whole,
+        message="cannot import 'X' from 'a' (a/__init__.py)",
+        signature="see https://example.org/docs/a/b and <path> now",
+        evidence={"tokens": [1, 2], "paths": ["<path>"]},
+        latency={"on": {"median_s": 0.1}, "ratio": 2.0},
+    )
 
 
 def test_what_is_not_published_is_refused_with_what_to_do(run: Run) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 
 from harness.cli import cli
-from harness.contracts.records import append_records
+from harness.contracts.plan import Plan
+from harness.contracts.record import StateRecord
+from harness.contracts.records import append_records, variants_in
+from harness.interface import Outcome
 from harness.judge.reference import read_reference
 from harness.judge.summary import summarise
 from harness.matrix.cases import load_cases
@@ -20,7 +24,7 @@ from harness.run.runs import Run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record
 
 
 @pytest.fixture
@@ -32,7 +36,7 @@ def as_run(name: str, records: list[Record]) -> Run:
     """Make a run that was asked for the whole matrix and has these records."""
     matrix = load_matrix(name)
     run = Run(id=name)
-    head = {"matrix": name, "title": matrix.title, "device": "cpu", "run": name}
+    head = Plan(matrix=name, title=matrix.title, device="cpu", run=name)
     run.add_plan(head, plan_run(matrix, load_cases(), Selection()))
     append_records(run.folder / "records" / "reference.jsonl", records)
     return run
@@ -69,16 +73,16 @@ def test_a_past_night_is_as_expected() -> None:
 def test_one_flipped_outcome_is_red_and_named(name: str) -> None:
     """A passed record made wrong turns the gate red with that cell; a filter for something else does not see it."""
     records = read_reference(name)
-    flipped = next(one for one in reversed(records) if one.get("outcome") == "passed")
-    flipped.update(outcome="wrong", message="planted")
-    as_run(name, records)
+    flipped = next(one for one in variants_in(reversed(records)) if one.outcome == Outcome.PASSED)
+    wrong = replace(flipped, outcome=Outcome.WRONG, message="planted")
+    as_run(name, [wrong if one is flipped else one for one in records])
     gate = CliRunner().invoke(cli, ["report", name])
     assert gate.exit_code == 1
-    assert flipped["cell"]["id"] in gate.output.replace("\n", "")
+    assert flipped.cell.id in gate.output.replace("\n", "")
     assert "regressed" in gate.output
     assert CliRunner().invoke(cli, ["report", name, "--fail-on", "fixed"]).exit_code == 0
     assert CliRunner().invoke(cli, ["report", name, "--fail-on", "regressed"]).exit_code == 1
-    elsewhere = next(one["cell"]["id"] for one in records if "key" in one and one["cell"] != flipped["cell"])
+    elsewhere = next(one.cell.id for one in variants_in(records) if one.cell != flipped.cell)
     assert CliRunner().invoke(cli, ["report", name, "--cell", elsewhere]).exit_code == 0
 
 
@@ -87,8 +91,8 @@ def test_one_flipped_outcome_is_red_and_named(name: str) -> None:
 def test_a_cell_without_records_is_unknown(state: bool) -> None:
     """Whether it was measured or could not be imported: without its records the gate is red."""
     records = read_reference("grid")
-    cell = next(one["cell"]["id"] for one in records if ("key" not in one) == state)
-    as_run("grid", [one for one in records if one["cell"]["id"] != cell])
+    cell = next(one.cell.id for one in records if isinstance(one, StateRecord) == state)
+    as_run("grid", [one for one in records if one.cell.id != cell])
     gate = CliRunner().invoke(cli, ["report", "grid"])
     assert gate.exit_code == 1
     assert "unknown" in gate.output or "not-run" in gate.output

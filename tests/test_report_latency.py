@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.contracts.record import VariantRecord
 from harness.errors import ExitStatus
 from harness.judge.reference import trimmed
 from harness.judge.summary import summarise
 from harness.latency.ratio import cached_over_uncached
 from harness.report.files import write_reports
 from harness.report.timings import growth_sections, latency_rows, newest_rows
-from tests.test_growth import growth_record
+from tests.test_growth import growth_facts
 from tests.test_summary import CASES, make_run, record
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def arm(seconds: float, *, tokens: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def timed(cell: str, cached_s: float = 0.009) -> dict[str, Any]:
+def timed(cell: str, cached_s: float = 0.009) -> VariantRecord:
     """Make a record of a variant that was timed."""
     latency = {"cached": arm(cached_s, tokens=44), "uncached": arm(0.012, tokens=324), "ratio": cached_s / 0.012}
     return record(cell, latency=latency, counters={"use_cache": True, "tokens_per_call": [37, 1, 1, 1]})
@@ -70,7 +71,7 @@ def test_the_page_shows_both_arms_with_intervals_in_the_newest_cell(reports: Pat
 def test_an_arm_that_did_not_run_is_left_empty() -> None:
     """Without the uncached arm there is no ratio, and the row is still there."""
     one = timed("a")
-    del one["latency"]["uncached"], one["latency"]["ratio"]
+    one = replace(one, latency={"cached": one.latency["cached"]})
     summary = summarise(make_run("r", ["a"], [one]), CASES)
     (row,) = latency_rows(summary)
     assert (row.uncached, row.ratio) == (None, None)
@@ -79,7 +80,7 @@ def test_an_arm_that_did_not_run_is_left_empty() -> None:
 
 def test_growth_is_drawn_with_its_exponents(reports: Path) -> None:
     """Two plots for the one axis that there is, and a row for each curve."""
-    summary = summarise(make_run("r", ["a"], [record("a", **growth_record())]), CASES)
+    summary = summarise(make_run("r", ["a"], [record("a", **growth_facts())]), CASES)
     (section,) = growth_sections(summary)
     assert [one.title for one in section.plots] == ["time by new tokens", "tokens fed by new tokens"]
     write_reports(summary)
@@ -92,14 +93,14 @@ def test_a_published_record_keeps_the_interval() -> None:
     """The samples stay behind, what they say does not."""
     one = timed("a")
     kept = trimmed(one)
-    assert "samples_s" not in kept["latency"]["cached"]
+    assert isinstance(kept, VariantRecord)
+    assert "samples_s" not in kept.latency["cached"]
     assert cached_over_uncached(kept) == cached_over_uncached(one)
 
 
 def test_a_lost_cache_turns_the_gate_red(reports: Path) -> None:
     """Every outcome is as expected; the price is not, and the report says which verdict that is."""
-    lost = timed("b")
-    lost["counters"]["tokens_per_call"] = [37, 38, 39, 40]
+    lost = replace(timed("b"), counters={"use_cache": True, "tokens_per_call": [37, 38, 39, 40]})
     summary = summarise(make_run("r", ["a", "b"], [timed("a"), lost]), CASES)
     assert summary.exit_status() is ExitStatus.NEEDS_A_PERSON
     assert summary.verdicts() == {"as-expected": 1, "regressed: cost": 1}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.contracts.records import read_run
+from harness.contracts.records import read_run, variants_in
 from harness.matrix.cases import load_cases
 from harness.matrix.read import load_matrix
 from harness.paths import ROOT
@@ -22,6 +23,7 @@ from tests.conftest import OLD_CELL
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.contracts.record import VariantRecord
     from harness.environments.build import Environment
 
 MATRIX = """
@@ -52,11 +54,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def record_of(place: Path, name: str) -> dict[str, Any]:
+def record_of(place: Path, name: str) -> VariantRecord:
     """Give the record of a place by its name."""
-    for record in read_run(place / "reports" / "runs" / "measured"):
-        variant = {axis: value for axis, value in record["variant"].items() if axis not in {"device", "dtype"}}
-        if name == f"{record['case']}:{'-'.join(variant.values())}":
+    for record in variants_in(read_run(place / "reports" / "runs" / "measured")):
+        variant = {axis: value for axis, value in record.variant.items() if axis not in {"device", "dtype"}}
+        if name == f"{record.case}:{'-'.join(variant.values())}":
             return record
     raise KeyError(name)
 
@@ -66,7 +68,7 @@ def write(place: Path, name: str) -> Path:
     record = record_of(place, name)
     matrix = load_matrix(str(place / "one.toml"))
     text = script(
-        choose_case(load_cases(), record["case"]), record["variant"], lock_of(matrix, matrix.cells[0]), OLD_CELL.python
+        choose_case(load_cases(), record.case), record.variant, lock_of(matrix, matrix.cells[0]), OLD_CELL.python
     )
     path = place / f"{name.replace(':', '_')}.py"
     path.write_text(text, encoding="utf-8")
@@ -80,10 +82,8 @@ def test_scripts_say_what_the_records_say(place: Path, old_environment: Environm
     for name, path in zip(PLACES, paths, strict=True):
         output = path.with_suffix(".py.out").read_text(encoding="utf-8")
         record = record_of(place, name)
-        assert (record["outcome"], statuses[name]) == PLACES[name], output
-        assert read_verdict(output) == (record["outcome"], record["signature"], record["message"] or "as expected"), (
-            name
-        )
+        assert (record.outcome, statuses[name]) == PLACES[name], output
+        assert read_verdict(output) == (record.outcome, record.signature, record.message or "as expected"), name
         assert "peft 0.13.0" in output.splitlines()[0]
 
 
@@ -92,10 +92,10 @@ def test_uv_runs_a_script_as_anybody_would(place: Path) -> None:
     name = "generate_with_cache:bloom-prompt_tuning-cached"
     record = record_of(place, name)
     window = Window(
-        case=choose_case(load_cases(), record["case"]), variant=record["variant"], cell=OLD_CELL, expectation=None
+        case=choose_case(load_cases(), record.case), variant=dict(record.variant), cell=OLD_CELL, expectation=None
     )
     shown = show(write(place, name), window, record)
     assert shown.same, shown
     assert "BloomAttention.forward" in str(shown.signature)
-    different = show(write(place, name), window, {**record, "signature": "another"})
+    different = show(write(place, name), window, replace(record, signature="another"))
     assert not different.same, "the comparison can fail"

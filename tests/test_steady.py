@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.contracts.record import Record, VariantRecord
 from harness.contracts.records import place_of
 from harness.errors import UsageError
+from harness.interface import Outcome
 from harness.matrix.cases import load_cases
 from harness.matrix.plan import Selection, plan_run
 from harness.matrix.read import load_matrix
@@ -17,21 +20,22 @@ from harness.selfcheck.steady import ends, hold
 from tests.strategies import records
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
-Run = dict[tuple[str, ...], dict[str, Any]]
+CHANGES = ({"outcome": Outcome.PASSED}, {"outcome": Outcome.WRONG}, {"signature": "x y z"})
+Run = dict[tuple[str, ...], Record]
 
 
-def run_of(found: list[dict[str, Any]]) -> Run:
+def run_of(found: Iterable[VariantRecord]) -> Run:
     """Make a run of records."""
     return {place_of(one): one for one in found}
 
 
 @given(found=st.lists(records(), max_size=3), times=st.integers(2, 4))
-def test_equal_runs_are_steady(found: list[dict[str, Any]], times: int) -> None:
+def test_equal_runs_are_steady(found: list[VariantRecord], times: int) -> None:
     """Times and keys are not compared; the durations of each run are added up by cell."""
     run = run_of(found)
-    later = {place: {**one, "key": "other", "time": "later", "duration_s": 2.0} for place, one in run.items()}
+    later = run_of(replace(one, key="other", time="later", duration_s=2.0) for one in found)
     held = hold([run, *[later] * (times - 1)])
     assert (held.compared, held.unsteady, held.restless) == (len(run), (), ())
     for cell, seconds in held.seconds.items():
@@ -39,12 +43,17 @@ def test_equal_runs_are_steady(found: list[dict[str, Any]], times: int) -> None:
         assert seconds == pytest.approx([0.1 * variants, *[2.0 * variants] * (times - 1)])
 
 
-@given(record=records(), turn=st.integers(0, 2), change=st.sampled_from([{"outcome": "x"}, {"signature": "x y z"}]))
-def test_one_other_outcome_in_any_run_is_told(record: dict[str, Any], turn: int, change: Mapping[str, str]) -> None:
+@given(
+    record=records(),
+    turn=st.integers(0, 2),
+    change=st.sampled_from(CHANGES),
+)
+def test_one_other_outcome_in_any_run_is_told(record: VariantRecord, turn: int, change: dict[str, Any]) -> None:
     """Whichever run it is."""
     runs = [run_of([record]) for _ in range(3)]
-    runs[turn] = run_of([{**record, **change}])
-    if change.items() <= record.items():
+    changed = replace(record, **change)
+    runs[turn] = run_of([changed])
+    if changed == record:
         return
     held = hold(runs)
     assert len(held.unsteady) == 1
@@ -52,7 +61,7 @@ def test_one_other_outcome_in_any_run_is_told(record: dict[str, Any], turn: int,
 
 
 @given(record=records(), turn=st.integers(0, 2))
-def test_a_record_that_one_run_lacks_is_told(record: dict[str, Any], turn: int) -> None:
+def test_a_record_that_one_run_lacks_is_told(record: VariantRecord, turn: int) -> None:
     """A variant that was not measured again is not steady."""
     runs: list[Run] = [run_of([record]) for _ in range(3)]
     runs[turn] = {}
@@ -60,9 +69,9 @@ def test_a_record_that_one_run_lacks_is_told(record: dict[str, Any], turn: int) 
 
 
 @given(record=records())
-def test_other_evidence_beside_an_equal_outcome_is_counted_apart(record: dict[str, Any]) -> None:
+def test_other_evidence_beside_an_equal_outcome_is_counted_apart(record: VariantRecord) -> None:
     """It does not make a variant unsteady."""
-    held = hold([run_of([record]), run_of([{**record, "evidence": {"margin": 0.5}}])])
+    held = hold([run_of([record]), run_of([replace(record, evidence={"margin": 0.5})])])
     assert not held.unsteady
     assert len(held.restless) == 1
 

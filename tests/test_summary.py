@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text
+from harness.contracts.record import CellFacts, Machine, StateRecord, VariantRecord
 from harness.contracts.records import append_records
 from harness.errors import ExitStatus, UsageError
-from harness.interface import Claim
+from harness.interface import CellState, Claim, Outcome
 from harness.judge.summary import summarise
 from harness.matrix.cases import Case
 from harness.report.files import write_reports
 from harness.report.terminal import console, print_summary
 from harness.run.merge import merge_runs
 from harness.run.runs import Run, find_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.contracts.record import Record
 
 VARIANT = {"model": "llama", "method": "p_tuning", "device": "cpu", "dtype": "float32"}
 CLAIM = Claim(id="009.x", quote="它坏了 <b>", english="it is <broken>", outcome=("error",), where={"peft": "==1.0"})
@@ -37,38 +44,40 @@ def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def record(cell: str, **changes: Any) -> dict[str, Any]:
+def record(cell: str, **changes: Any) -> VariantRecord:
     """Make a passed record of the planted variant."""
     packages = {"peft": "1.0", "transformers": "5.0", "torch": "2.0+cpu"}
-    facts = {"id": cell, "python": "3.11", "packages": packages}
-    base = {"schema": 1, "key": cell, "run": "r", "time": "t", "machine": {"cpu": "c", "gpu": None}, "cell": facts}
-    empty: dict[str, Any] = {
-        "signature": None,
-        "message": None,
-        "evidence": {},
-        "counters": {},
-        "latency": {},
-        "duration_s": 0.1,
-    }
-    return {**base, "case": "planted", "document": "009", "variant": VARIANT, "outcome": "passed", **empty, **changes}
+    passed = VariantRecord(
+        run="r",
+        time="t",
+        cell=CellFacts(id=cell, python="3.11", packages=packages),
+        key=cell,
+        case="planted",
+        variant=VARIANT,
+        outcome=Outcome.PASSED,
+        machine=Machine(cpu="c"),
+        document="009",
+        duration_s=0.1,
+    )
+    return replace(passed, **changes)
 
 
-def make_run(name: str, cells: list[str], records: list[dict[str, Any]], state: str = "ready") -> Run:
+def make_run(name: str, cells: list[str], records: Sequence[Record], state: str = "ready") -> Run:
     """Write a run as the harness does: its plan, and one file of records."""
     run = Run(id=name)
     run.folder.mkdir(parents=True)
-    about = {
-        "base": "b",
-        "python": "3.11",
-        "pins": {"peft": "1.0", "transformers": "5.0", "torch": "2.0"},
-        "as_of": None,
-        "why": "because",
-        "state": state,
-    }
-    asked = [{"case": "planted", "variant": VARIANT}]
-    plan = {"matrix": "m", "title": "A <matrix>", "device": "cpu", "run": name}
-    cells_planned = [{"id": cell, **about, "asked": asked} for cell in cells]
-    run.plan_path.write_text(json.dumps({**plan, "cells": cells_planned}), encoding="utf-8")
+    asked = AskedCell(
+        id="",
+        base="b",
+        python="3.11",
+        pins={"peft": "1.0", "transformers": "5.0", "torch": "2.0"},
+        why="because",
+        state=state,
+        asked=(AskedVariant(case="planted", variant=VARIANT),),
+    )
+    planned = tuple(replace(asked, id=cell) for cell in cells)
+    plan = Plan(matrix="m", title="A <matrix>", device="cpu", run=name, cells=planned)
+    run.plan_path.write_text(plan_text(plan), encoding="utf-8")
     append_records(run.folder / "records" / "r.jsonl", records)
     return run
 
@@ -85,13 +94,13 @@ def test_all_passed_is_green() -> None:
 @pytest.mark.parametrize(
     ("records", "verdict"),
     [
-        ([record("a"), record("b", outcome="wrong", message="m")], "regressed"),
+        ([record("a"), record("b", outcome=Outcome.WRONG, message="m")], "regressed"),
         ([record("a")], "unknown"),
-        ([record("a"), record("b", outcome="not-run")], "unknown"),
+        ([record("a"), record("b", outcome=Outcome.NOT_RUN)], "unknown"),
     ],
     ids=["flipped", "removed", "not run"],
 )
-def test_one_cell_amiss_is_red_and_named(records: list[dict[str, Any]], verdict: str) -> None:
+def test_one_cell_amiss_is_red_and_named(records: list[VariantRecord], verdict: str) -> None:
     """A flipped or a missing record turns the gate red, with that cell named."""
     summary = summarise(make_run("r", ["a", "b"], records), CASES)
     assert summary.exit_status() is ExitStatus.NEEDS_A_PERSON
@@ -99,8 +108,8 @@ def test_one_cell_amiss_is_red_and_named(records: list[dict[str, Any]], verdict:
 
 
 @pytest.mark.usefixtures("reports")
-@pytest.mark.parametrize("records", [[], [record("a", outcome="no-device")]], ids=["none", "no device"])
-def test_nothing_measured_is_never_green(records: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize("records", [[], [record("a", outcome=Outcome.NO_DEVICE)]], ids=["none", "no device"])
+def test_nothing_measured_is_never_green(records: list[VariantRecord]) -> None:
     """A run without a measured variant has a status of its own."""
     assert summarise(make_run("r", ["a"], records), CASES).exit_status() is ExitStatus.NOTHING_MEASURED
 
@@ -108,7 +117,7 @@ def test_nothing_measured_is_never_green(records: list[dict[str, Any]]) -> None:
 @pytest.mark.usefixtures("reports")
 def test_a_device_that_is_not_there_is_nobodys_work() -> None:
     """no-device is unknown, beside measured variants it does not turn the gate red."""
-    summary = summarise(make_run("r", ["a", "b"], [record("a"), record("b", outcome="no-device")]), CASES)
+    summary = summarise(make_run("r", ["a", "b"], [record("a"), record("b", outcome=Outcome.NO_DEVICE)]), CASES)
     assert summary.verdicts() == {"as-expected": 1, "unknown": 1}
     assert summary.exit_status() is ExitStatus.AS_EXPECTED
 
@@ -119,9 +128,14 @@ def test_a_device_that_is_not_there_is_nobodys_work() -> None:
 )
 def test_a_cell_that_cannot_exist_is_a_result(expected: str, status: ExitStatus) -> None:
     """An unsatisfiable cell keeps the resolver's words; only where it was expected it is nobody's work."""
-    refused = record("b", message="because x needs y")
-    refused = {key: refused[key] for key in ("schema", "run", "time", "machine", "cell", "message")}
-    refused["cell"] = {**refused["cell"], "state": "unsatisfiable"}
+    refused = StateRecord(
+        run="r",
+        time="t",
+        cell=record("b").cell,
+        state=CellState.UNSATISFIABLE,
+        machine=Machine(cpu="c"),
+        message="because x needs y",
+    )
     run = make_run("r", ["a"], [record("a")])
     other = make_run("s", ["b"], [refused], state=expected)
     summary = summarise(merge_runs([run, other], Run(id="both")), CASES)
@@ -134,7 +148,7 @@ def test_reports_of_every_kind_are_well_formed(reports: Path) -> None:
     """Text from the code under test cannot break a page: it is escaped in HTML, XML and Markdown tables."""
     nasty = "a | b <script> \x00 \u2028 ]]>"
     summary = summarise(
-        make_run("r", ["a", "b"], [record("a", outcome="error", message=nasty, signature=nasty)]), CASES
+        make_run("r", ["a", "b"], [record("a", outcome=Outcome.ERROR, message=nasty, signature=nasty)]), CASES
     )
     paths = {path.name: path.read_text(encoding="utf-8") for path in write_reports(summary)}
     assert "<script>" not in paths["report.html"]
@@ -151,7 +165,7 @@ def test_the_terminal_report_fits_a_hundred_columns(reports: Path, capsys: pytes
     """A log without a terminal is plain, and no line is wider than 100 columns."""
     assert reports.is_dir()
     print_summary(
-        summarise(make_run("r", ["a", "b"], [record("a", outcome="wrong", message="x" * 300)]), CASES), console()
+        summarise(make_run("r", ["a", "b"], [record("a", outcome=Outcome.WRONG, message="x" * 300)]), CASES), console()
     )
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
@@ -164,13 +178,14 @@ def test_many_cases_are_listed_down_the_page(capsys: pytest.CaptureFixture[str])
     cases = tuple(replace(CASES[0], name=f"a_case_with_a_rather_long_name_{number}", claims=()) for number in range(20))
     cells = [f"c{number}" for number in range(11)]
     records = [
-        record(cell, case=case.name, outcome="passed" if cell == "c0" else "wrong") for cell in cells for case in cases
+        record(cell, case=case.name, outcome=Outcome.PASSED if cell == "c0" else Outcome.WRONG)
+        for cell in cells
+        for case in cases
     ]
     run = make_run("many", cells, records)
-    plan = run.plan()
-    for cell in plan["cells"]:
-        cell["asked"] = [{"case": case.name, "variant": VARIANT} for case in cases]
-    run.plan_path.write_text(json.dumps(plan), encoding="utf-8")
+    plan, asked = run.plan(), tuple(AskedVariant(case=case.name, variant=VARIANT) for case in cases)
+    plan = replace(plan, cells=tuple(replace(cell, asked=asked) for cell in plan.cells))
+    run.plan_path.write_text(plan_text(plan), encoding="utf-8")
     print_summary(summarise(run, cases), console())
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
@@ -200,7 +215,7 @@ def test_the_newest_record_of_a_place_counts(order: tuple[str, str]) -> None:
     """After a case changed, a run that goes on holds two records for one place, in files of any order."""
     run = make_run("r", ["a"], [])
     both = {
-        "old": record("a", key="1", time="2026-01-01", outcome="wrong"),
+        "old": record("a", key="1", time="2026-01-01", outcome=Outcome.WRONG),
         "new": record("a", key="2", time="2026-01-02"),
     }
     for number, name in enumerate(order):

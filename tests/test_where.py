@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 
 from harness.errors import UsageError
 from harness.explain.filters import Where, parse_where, specifier
-from tests.planted import LLAMA, record
+from tests.planted import LLAMA, cell_facts, record, state_record
 from tests.strategies import versions
+
+if TYPE_CHECKING:
+    from harness.contracts.record import Record
 
 AXES = {"model", "method", "aspect"}
 
@@ -47,13 +52,13 @@ def test_what_is_not_understood_is_named(text: str, words: str) -> None:
 def test_a_bare_version_means_exactly_that_one(one: str, other: str) -> None:
     """``--peft 0.13.0`` is ``==0.13.0``."""
     where = Where(versions={"peft": specifier("peft", one)})
-    assert where.in_bounds(record({"peft": one}, "passed"))
-    assert where.in_bounds(record({"peft": other}, "passed")) == (one == other)
+    assert where.in_bounds(cell_facts({"peft": one}))
+    assert where.in_bounds(cell_facts({"peft": other})) == (one == other)
 
 
 def test_a_cell_without_the_package_is_out_of_bounds_and_states_concern_all() -> None:
     """What a cell does not have, no specifier covers; a state has no variant to filter by."""
-    records = [record({"peft": "0.13.0"}, "passed"), record({"peft": "0.14.0"}, "import-failed")]
+    records: list[Record] = [record({"peft": "0.13.0"}, "passed"), state_record({"peft": "0.14.0"})]
     assert parse_where("sentence-transformers>=3", AXES).select(records) == []
     assert parse_where("method=nothing", AXES).select(records) == records[1:]
     assert parse_where("peft<0.14", AXES).select(records) == records[:1]

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.contracts.record import CellFacts, VariantRecord
 from harness.errors import CaseError
 from harness.explain.propose import proposed, proposed_diff, unexpected
-from harness.interface import Expectation
+from harness.interface import Expectation, Outcome
 from harness.judge.expectations import check_windows, expectation_nodes
 from harness.judge.reference import published, read_reference
 from harness.judge.verdicts import judge
 from harness.matrix.cases import Case, load_cases, read_case
-
-if TYPE_CHECKING:
-    from harness.contracts.records import Record
 
 SOURCE = '''"""A case."""
 from harness.interface import Expectation, Variants
@@ -38,16 +36,15 @@ def check(trial):
 '''
 
 
-def record(peft: str, transformers: str, outcome: str = "error", method: str = "a", **more: Any) -> Record:
+def record(peft: str, transformers: str, outcome: str = "error", method: str = "a") -> VariantRecord:
     """Make a record of the case above."""
     words = None if outcome == "passed" else "boom 12 times"
-    return {
-        "key": "k", "time": "t", "case": "case", "outcome": outcome, "signature": None, "message": words,
-        "variant": {"method": method, "device": "cpu", "dtype": "float32"},
-        "cell": {"id": f"{peft}-{transformers}", "python": "3.11.7",
-                 "packages": {"peft": peft, "transformers": transformers, "torch": "2"}},
-        **more,
-    }  # fmt: skip
+    packages = {"peft": peft, "transformers": transformers, "torch": "2"}
+    return VariantRecord(
+        run="r", time="t", cell=CellFacts(id=f"{peft}-{transformers}", python="3.11.7", packages=packages), key="k",
+        case="case", variant={"method": method, "device": "cpu", "dtype": "float32"}, outcome=Outcome(outcome),
+        message=words,
+    )  # fmt: skip
 
 
 def case(*expectations: Expectation) -> Case:
@@ -119,7 +116,7 @@ def test_a_proposal_makes_every_record_as_expected(tmp_path_factory: pytest.Temp
     after = proposed(read_case(path), SOURCE, records)
     path.write_text(after, encoding="utf-8")
     edited = read_case(path)
-    verdicts = {judge(edited, one, one["cell"]["id"], one["variant"]).verdict for one in records}
+    verdicts = {judge(edited, one, one.cell.id, one.variant).verdict for one in records}
     assert verdicts == {"as-expected"}
     assert check_windows(edited, records, [node.lineno for node in expectation_nodes(after)]) == []
     assert proposed(edited, after, records) == after

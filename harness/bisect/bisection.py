@@ -120,8 +120,10 @@ class _Session:
         journal = Journal(run.folder / "answers.jsonl", fresh=options.fresh)
         asking = Asking(journal, self._tell)
         timed = (options.metric or "").startswith(LATENCY)
-        limit = load_matrix(options.matrix).limit_s
-        subject = Subject(case=self.case, variant=self._on_device(), limit_s=limit, timed=timed)
+        matrix = load_matrix(options.matrix)
+        subject = Subject(
+            case=self.case, variant=self._on_device(), limit_s=matrix.limit_s, timed=timed, examples=matrix.examples
+        )
         store = Store(reports_folder() / "store.sqlite")
         about = About(
             case=self.case.name, variant=self._on_device(), held=_words(held, self.axis),

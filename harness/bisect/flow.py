@@ -9,6 +9,7 @@ from harness.bisect.releases import Axis, AxisSearch, Found, make_axis
 from harness.bisect.search import Answer, Conditions, Corner, conditions, corners, sentence
 from harness.bisect.symptom import Symptom, fails, symptom_of
 from harness.bisect.wording import boundary
+from harness.contracts.record import VariantRecord
 from harness.environments.locks import LockBook
 from harness.environments.resolve import Lock
 from harness.errors import ExitStatus
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from harness.bisect.question import Asking
     from harness.bisect.releases import Rule
     from harness.bisect.search import Find
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record
     from harness.environments.releases import Release
     from harness.matrix.spec import Cell
 
@@ -65,7 +66,7 @@ class Result:
         """Give 0 when something was found, 3 when nothing could be measured, else 1."""
         records = [record for one in self.axes for record in one.records.values()]
         records += self.corners.records.values() if self.corners else []
-        if records and not any("outcome" in record for record in records):
+        if records and not any(isinstance(record, VariantRecord) for record in records):
             return ExitStatus.NOTHING_MEASURED
         found = any(one.finding.change for one in self.axes) or self.commit is not None
         only_corners = self.corners is not None and bool(self.corners.conditions.needed) and not self.axes

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from harness.contracts.records import KNOWN, append_records, place, place_of
+from harness.contracts.job import Request
+from harness.contracts.record import VariantRecord
+from harness.contracts.records import KNOWN, place, place_of, variants_in
 from harness.environments.build import Environment, InstallFailed, build, cache_folder
 from harness.environments.locks import LockBook
 from harness.environments.resolve import Lock, Unresolved, resolve
-from harness.errors import EnvironmentFailure
-from harness.interface import SCHEMA, CellState
+from harness.interface import CellState
 from harness.judge.reference import published, read_reference
 from harness.machine import machine_facts
 from harness.matrix.read import MATRICES
 from harness.run.keys import key_of
-from harness.run.workers import KeptWorkers, cell_facts
+from harness.run.workers import WorkerEnded, WorkerPool, cell_facts, settings_for, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import CellFacts, Record
     from harness.matrix.cases import Case
     from harness.matrix.spec import Cell
     from harness.run.runs import Run
@@ -44,16 +42,18 @@ class Subject:
     variant: Mapping[str, str]
     limit_s: float = 60.0
     timed: bool = False
+    examples: int | None = None
 
     def key(self, lock: str, python: str, *, timed: bool) -> str:
         """Name the measurement as the store knows it."""
         return key_of(
-            lock=lock, python=python, case=self.case, variant=self.variant, machine=machine_facts(), timed=timed
-        )
+            lock=lock, python=python, case=self.case, variant=self.variant, machine=machine_facts(), timed=timed,
+            examples=self.examples,
+        )  # fmt: skip
 
-    def describe(self, key: str) -> dict[str, Any]:
-        """Describe the variant as a worker takes it."""
-        return {"key": key, "case": self.case.name, "document": self.case.document, "variant": dict(self.variant)}
+    def request(self, key: str) -> Request:
+        """Return the variant as a worker takes it."""
+        return Request(key=key, case=self.case.name, document=self.case.document, variant=self.variant)
 
 
 class Locks:
@@ -108,10 +108,15 @@ class Prober:
 
     def __enter__(self) -> Self:
         """Make room for workers; none is started yet."""
-        one = self.subject
-        workers = KeptWorkers(self._run.folder, limit_s=one.limit_s, timed=one.timed, device=one.variant["device"])
-        self.workers = self._stack.enter_context(workers)
-        self._scratch = Path(self._stack.enter_context(TemporaryDirectory(prefix="prompt-bench-")))
+        subject = self.subject
+        settings = settings_for(
+            self._run,
+            limit_s=subject.limit_s,
+            timed=subject.timed,
+            device=subject.variant["device"],
+            examples=subject.examples,
+        )
+        self.workers = self._stack.enter_context(WorkerPool(self._run, settings))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,7 +134,9 @@ class Prober:
         }
         records = (record for name in published() for record in read_reference(name))
         return {
-            places[where]: record for record in records if "key" in record and (where := place_of(record)) in places
+            places[where]: record
+            for record in records
+            if isinstance(record, VariantRecord) and (where := place_of(record)) in places
         }
 
     def prepare(self, cells: Sequence[Cell]) -> None:
@@ -161,36 +168,29 @@ class Prober:
         wanted = [self.subject.key(digest, python, timed=True)]
         if not self.subject.timed:
             wanted.append(self.subject.key(digest, python, timed=False))
-        found = {key: record for key, record in self._store.find(wanted).items() if record["outcome"] in KNOWN}
+        found = {key: record for key, record in self._store.find(wanted).items() if record.outcome in KNOWN}
         return next((found[key] for key in wanted if key in found), None)
 
     def measure(self, cell: Cell) -> Record:
         """Measure the variant in a cell, whatever the store knows; give its record or its cell's state."""
         lock = self.locks.get(cell)
         if isinstance(lock, Unresolved):
-            return self._state(cell_facts(cell, MATRIX, None), lock.state, lock.words)
+            return write_state(self._run, cell_facts(cell, MATRIX, None), lock.state, lock.words)
         facts = cell_facts(cell, MATRIX, lock)
         try:
             environment = build(lock, cell.python)
         except InstallFailed as error:
-            return self._state(facts, CellState.INSTALL_FAILED, str(error))
+            return write_state(self._run, facts, CellState.INSTALL_FAILED, str(error))
         return self._ask(facts, environment)
 
-    def _ask(self, facts: dict[str, Any], environment: Environment) -> Record:
-        key = self.subject.key(facts["lock"], facts["python"], timed=self.subject.timed)
+    def _ask(self, facts: CellFacts, environment: Environment) -> Record:
+        key = self.subject.key(str(facts.lock), facts.python, timed=self.subject.timed)
         worker = self.workers.on(environment)
         try:
-            record = worker.ask(facts, environment.overlays, self.subject.describe(key), self._scratch / "cases")
-        except EnvironmentFailure as error:
+            (record,) = worker.measure(facts, environment.overlays, (self.subject.request(key),))
+        except WorkerEnded as error:
             # The base itself dies while it is imported: nothing can be said of this cell.
-            self.workers.forget(worker)
-            return self._state(facts, CellState.IMPORT_FAILED, str(error))
-        self._store.add([record] if "key" in record else [])
-        return record
-
-    def _state(self, facts: dict[str, Any], state: CellState, words: str) -> Record:
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        head = {"schema": SCHEMA, "run": self._run.id, "time": now, "machine": machine_facts()}
-        record = {**head, "cell": {**facts, "state": str(state)}, "message": words}
-        append_records(self._run.folder / "records" / f"{facts['id']}.state.jsonl", [record])
+            self.workers.discard(worker)
+            return write_state(self._run, facts, CellState.IMPORT_FAILED, str(error))
+        self._store.add(variants_in([record]))
         return record

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import defaultdict, deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from harness.bisect.symptom import summary
-from harness.contracts.records import append_records, read_records
+from harness.bisect.symptom import without_evidence
+from harness.contracts.record import record_data
+from harness.contracts.records import append_lines, record_from
+from harness.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,7 @@ class Step:
     place: str
     label: str
     why: str
-    record: dict[str, Any]
+    record: Record
     source: str
     seconds: float
 
@@ -48,18 +51,17 @@ class Asking:
     def ask(self, place: str, label: str, why: str, *, known: Record | None, measure: Callable[[], Record]) -> Record:
         """Give a record; ``known`` serves instead of measuring, except for a repeat."""
         begin = time.monotonic()
-        record: Record
         if (entry := self._journal.take(place)) is not None:
-            record, source, seconds = entry["record"], "journal", entry["seconds"]
+            step = replace(entry, label=label, why=why, source="journal")
         else:
             source = "measured" if known is None or why == "repeat" else "store"
-            record = summary(measure() if known is None or why == "repeat" else known)
+            record = without_evidence(measure() if known is None or why == "repeat" else known)
             seconds = round(time.monotonic() - begin, 2)
-            self._journal.write({"place": place, "why": why, "record": record, "source": source, "seconds": seconds})
-        step = Step(place=place, label=label, why=why, record=record, source=source, seconds=seconds)
+            step = Step(place=place, label=label, why=why, record=record, source=source, seconds=seconds)
+            self._journal.write(step)
         self.steps.append(step)
         self._tell(step)
-        return record
+        return step.record
 
 
 class Journal:
@@ -70,16 +72,16 @@ class Journal:
         self._path = path
         if fresh and path.is_file():
             path.replace(path.with_suffix(".before.jsonl"))
-        self._waiting: dict[str, deque[dict[str, Any]]] = defaultdict(deque)
-        self.entries: list[dict[str, Any]] = []
-        for entry in read_records(path) if path.is_file() else ():
-            self._waiting[entry["place"]].append(entry)
+        self._waiting: dict[str, deque[Step]] = defaultdict(deque)
+        self.entries: list[Step] = []
+        for entry in _read_steps(path) if path.is_file() else ():
+            self._waiting[entry.place].append(entry)
 
     def __contains__(self, place: str) -> bool:
         """Tell whether an answer for a place was written before."""
         return place in self._waiting
 
-    def take(self, place: str) -> dict[str, Any] | None:
+    def take(self, place: str) -> Step | None:
         """Give the next answer for a place that was written before; each one once."""
         if place not in self._waiting or not self._waiting[place]:
             return None
@@ -87,7 +89,25 @@ class Journal:
         self.entries.append(entry)
         return entry
 
-    def write(self, entry: dict[str, Any]) -> None:
-        """Keep an answer; ``place`` names what was asked."""
-        append_records(self._path, [entry])
-        self.entries.append(entry)
+    def write(self, step: Step) -> None:
+        """Keep an answer."""
+        data = {name: getattr(step, name) for name in ("place", "label", "why", "source", "seconds")}
+        line = json.dumps({**data, "record": record_data(step.record)}, ensure_ascii=False)
+        append_lines(self._path, [line.encode("utf-8", errors="backslashreplace") + b"\n"])
+        self.entries.append(step)
+
+
+def _read_steps(path: Path) -> list[Step]:
+    """Read the steps of a journal; the last line may have been cut short. Raises :class:`InputError`."""
+    steps = []
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        if line.endswith(b"\n"):
+            where = f"{path}:{number}"
+            try:
+                data = json.loads(line)
+                record = record_from(data.pop("record"), where)
+                steps.append(Step(record=record, **data))
+            except (InputError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                problem = f"not a step of a bisect ({error}); begin again with --fresh"
+                raise InputError(where, problem) from None
+    return steps

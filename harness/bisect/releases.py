@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Protocol
 from packaging.version import InvalidVersion, Version
 
 from harness.bisect.search import Answer, Find, Finding, Search
-from harness.bisect.symptom import fails, has_no_answer, symptom_of
+from harness.bisect.symptom import fails, has_no_answer, passed, symptom_of
 from harness.errors import ExitStatus, HarnessError, UsageError
-from harness.interface import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from harness.bisect.probe import Prober
     from harness.bisect.question import Asking
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record
     from harness.environments.releases import Release
     from harness.environments.resolve import Lock
     from harness.matrix.spec import Cell
@@ -178,7 +177,7 @@ class AxisSearch:
         if ends is None:
             return None
         bad, good = (ends.high, ends.low) if ends.find is Find.FIRST_BAD else (ends.low, ends.high)
-        holds = fails(self.ask(bad, "end")) and self.ask(good, "end").get("outcome") == Outcome.PASSED
+        holds = fails(self.ask(bad, "end")) and passed(self.ask(good, "end"))
         return ends if holds else None
 
     def _rule(self, bad_end: int, good_end: int, *, any_failure: bool) -> Rule | None:

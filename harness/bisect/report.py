@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.bisect.symptom import samples, shown
 from harness.bisect.wording import details, headline, short
+from harness.contracts.record import record_data
 from harness.interface import variant_id
 from harness.program import PROGRAM
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from harness.bisect.flow import Result
     from harness.bisect.question import Step
     from harness.bisect.releases import Found
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record
 
 _COLUMNS = 100
 _FILES = 12
@@ -154,7 +155,7 @@ def as_data(about: About, result: Result, steps: Sequence[Step]) -> dict[str, An
         "axes": [_axis_data(found) for found in result.axes],
         "commit": asdict(result.commit) if result.commit else None,
         "refusals": result.refusals,
-        "steps": [asdict(step) for step in steps],
+        "steps": [{**asdict(step), "record": record_data(step.record)} for step in steps],
     }
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from harness.bisect.search import Answer
+from harness.contracts.record import StateRecord, VariantRecord
 from harness.errors import UsageError
 from harness.interface import Outcome
 from harness.latency.ratio import own_times
@@ -20,7 +21,7 @@ from harness.latency.ratio import own_times
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record
 
 
 _UNANSWERED = frozenset({Outcome.UNSUPPORTED, Outcome.NO_DEVICE, Outcome.NOT_RUN})
@@ -42,13 +43,13 @@ class Symptom:
         A cell that never became ready, an unsupported variant and a missing device are skips, and so
         are a timeout and a lack of memory that were not asked for: they may be the machine's fault.
         """
-        if has_no_answer(record):
+        if isinstance(record, StateRecord) or has_no_answer(record):
             return Answer.SKIP
-        if record["outcome"] == Outcome.PASSED:
+        if record.outcome == Outcome.PASSED:
             return Answer.GOOD
-        if self.any_failure or (record["outcome"] == self.outcome and words_of(record) == self.words):
+        if self.any_failure or (record.outcome == self.outcome and words_of(record) == self.words):
             return Answer.BAD
-        return Answer.SKIP if record["outcome"] in _MAYBE_THE_MACHINE else Answer.GOOD
+        return Answer.SKIP if record.outcome in _MAYBE_THE_MACHINE else Answer.GOOD
 
     def describe(self) -> str:
         """Name the symptom in one line."""
@@ -57,41 +58,43 @@ class Symptom:
 
 def symptom_of(record: Record, *, any_failure: bool = False) -> Symptom:
     """Take the failure that a record shows for the symptom. Raises ``ValueError`` when it shows none."""
-    if not fails(record):
+    if isinstance(record, StateRecord) or not fails(record):
         message = f"not a failure: {shown(record)}"
         raise ValueError(message)
-    return Symptom(outcome=record["outcome"], words=words_of(record), any_failure=any_failure)
+    return Symptom(outcome=record.outcome, words=words_of(record), any_failure=any_failure)
 
 
 def has_no_answer(record: Record) -> bool:
     """Tell whether nothing was measured: the cell was never ready, or the variant cannot be there."""
-    return "outcome" not in record or record["outcome"] in _UNANSWERED
+    return isinstance(record, StateRecord) or record.outcome in _UNANSWERED
 
 
 def fails(record: Record) -> bool:
     """Tell whether a variant was measured and did not pass."""
-    return not has_no_answer(record) and record["outcome"] != Outcome.PASSED
+    return isinstance(record, VariantRecord) and not has_no_answer(record) and record.outcome != Outcome.PASSED
+
+
+def passed(record: Record) -> bool:
+    """Return whether a variant was measured and passed."""
+    return isinstance(record, VariantRecord) and record.outcome == Outcome.PASSED
 
 
 def words_of(record: Record) -> str:
     """Give what tells one failure from another: the signature, or for a wrong answer its message without numbers."""
-    return str(record.get("signature") or _NUMBER.sub("<n>", record.get("message") or ""))
+    signature = record.signature if isinstance(record, VariantRecord) else None
+    return signature or _NUMBER.sub("<n>", record.message or "")
 
 
 def shown(record: Record) -> str:
     """Say in a few words what a record shows: ``passed``, or the outcome with its words, or the cell's state."""
-    if "outcome" not in record:
-        return f"{record['cell']['state']}: {record.get('message') or ''}"
-    words = record.get("signature") or record.get("message")
-    return f"{record['outcome']}: {words}" if words else str(record["outcome"])
+    if isinstance(record, StateRecord):
+        return f"{record.state}: {record.message}"
+    return f"{record.outcome}: {record.words}" if record.words else str(record.outcome)
 
 
-def summary(record: Record) -> dict[str, Any]:
-    """Keep of a record what bisect needs to go on from it later."""
-    kept: dict[str, Any] = {
-        name: record[name] for name in ("outcome", "signature", "message", "counters", "latency") if name in record
-    }
-    return {**kept, "cell": record["cell"]}
+def without_evidence(record: Record) -> Record:
+    """Return a record without its evidence: what bisect needs to go on from it later."""
+    return replace(record, evidence={}) if isinstance(record, VariantRecord) else record
 
 
 LATENCY = "latency_"
@@ -132,12 +135,12 @@ def samples(record: Record, metric: str) -> tuple[float, ...]:
 
     Empty where the variant was not measured, or did not pass, or has no such metric.
     """
-    if has_no_answer(record) or record["outcome"] != Outcome.PASSED:
+    if not isinstance(record, VariantRecord) or record.outcome != Outcome.PASSED:
         return ()
     if metric.startswith(LATENCY):
-        arm: Any = record.get("latency", {}).get(metric.removeprefix(LATENCY))
+        arm: Any = record.latency.get(metric.removeprefix(LATENCY))
         return tuple(own_times(arm)) if isinstance(arm, dict) and arm.get("samples_s") else ()
-    value = record.get("counters", {}).get(metric)
+    value = record.counters.get(metric)
     return (float(value),) if isinstance(value, int | float) and not isinstance(value, bool) else ()
 
 
@@ -145,15 +148,17 @@ def make_rule(metric: str, worse_by: float, good: Record) -> MetricRule:
     """Make the rule from the good end's record. Raises :class:`UsageError` when it has no such metric."""
     baseline = samples(good, metric)
     if not baseline:
-        counters = [name for name, value in good.get("counters", {}).items() if isinstance(value, int | float)]
-        known = ", ".join(
-            [*counters, *(LATENCY + arm for arm, one in good.get("latency", {}).items() if isinstance(one, dict))]
-        )
+        known = ", ".join(_metrics(good)) if isinstance(good, VariantRecord) else ""
         message = (
             f"the good end has no {metric!r} (it has: {known or 'nothing, it did not pass'}); name another --metric"
         )
         raise UsageError(message)
     return MetricRule(metric=metric, baseline=baseline, worse_by=worse_by)
+
+
+def _metrics(record: VariantRecord) -> list[str]:
+    counters = [name for name, value in record.counters.items() if isinstance(value, int | float)]
+    return [*counters, *(LATENCY + arm for arm, one in record.latency.items() if isinstance(one, dict))]
 
 
 def compare_samples(values: Sequence[float], baseline: Sequence[float], worse_by: float) -> Answer:

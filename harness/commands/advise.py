@@ -21,7 +21,7 @@ from harness.program import example
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import VariantRecord
     from harness.explain.advice import Advice, Failure, Measured, Nearest, Use
     from harness.matrix.cases import Case
 
@@ -61,9 +61,9 @@ def advise(expression: str | None, matrices: tuple[str, ...], runs: tuple[str, .
     where = Where(versions=versions, axes=asked)
     origin = origin_of(matrices or (() if runs else published_defaults()), runs)
 
-    def meant(record: Record) -> bool:
+    def meant(record: VariantRecord) -> bool:
         words = (expression or "*").split(",")
-        return any(selects(word, record["case"], record["variant"]) for word in words)
+        return any(selects(word, record.case, record.variant) for word in words)
 
     releases = known_releases(versions, ask=not options["offline"])
     advice = answer(origin.records, where, meant, releases)
@@ -104,7 +104,7 @@ def _elsewhere(advice: Advice) -> str:
     nearest = advice.together.nearest
     if nearest is None:
         return ""
-    return f"; the nearest cell that works for all of it: {nearest.cell.facts['id']}"
+    return f"; the nearest cell that works for all of it: {nearest.cell.facts.id}"
 
 
 def _print(advice: Advice, question: str, words: str) -> None:
@@ -132,7 +132,7 @@ def _print(advice: Advice, question: str, words: str) -> None:
     alone: dict[str, list[tuple[str, Nearest]]] = {}
     for use in advice.uses:
         if not use.working and use.nearest is not None:
-            alone.setdefault(use.nearest.cell.facts["id"], []).append((use.name, use.nearest))
+            alone.setdefault(use.nearest.cell.facts.id, []).append((use.name, use.nearest))
     for found in alone.values():
         _echo(f"For {', '.join(name for name, _ in found)} alone:")
         _print_nearest(found[0][1])
@@ -143,12 +143,12 @@ def _print_use(use: Use) -> None:
     if not use.cells:
         _echo(f"{use.name}: not measured within the bounds")
         return
-    newest = f", newest {use.working[0].facts['id']}" if use.working else ""
+    newest = f", newest {use.working[0].facts.id}" if use.working else ""
     _echo(f"{use.name}: works in {len(use.working)} of {_counted(len(use.cells), 'cell')}{newest}")
     if use.promising:
         most = use.promising[0]
         measured = f"{len(most.records)} of {_counted(most.asked, 'variant')}"
-        _echo(f"passed as far as measured ({measured}) in {len(use.promising)}, newest {most.facts['id']}", "  ")
+        _echo(f"passed as far as measured ({measured}) in {len(use.promising)}, newest {most.facts.id}", "  ")
     for failure in use.failures:
         _print_failure(failure)
 
@@ -157,7 +157,7 @@ def _print_failure(failure: Failure) -> None:
     name = "silently WRONG" if failure.outcome == "wrong" else failure.outcome
     line = textwrap.shorten(f"{name} in {_counted(len(failure.cells), 'cell')}: {failure.words}", 2 * _WIDTH - 8)
     _echo(line, "  ")
-    _echo(f"newest: {failure.cells[0].facts['id']}", "    ")
+    _echo(f"newest: {failure.cells[0].facts.id}", "    ")
 
 
 def _print_cells(cells: tuple[Measured, ...]) -> None:
@@ -165,9 +165,9 @@ def _print_cells(cells: tuple[Measured, ...]) -> None:
         left_out = len(cell.records) - cell.tried
         unsupported = f", {left_out} cannot exist there" if left_out else ""
         unmeasured = f", {cell.asked - len(cell.records)} not measured" if cell.asked > len(cell.records) else ""
-        _echo(f"{cell.facts['id']}  ({cell.tried} passed{unsupported}{unmeasured})", "    ")
+        _echo(f"{cell.facts.id}  ({cell.tried} passed{unsupported}{unmeasured})", "    ")
     if len(cells) > _SHOWN:
-        _echo(f"and {len(cells) - _SHOWN} more, down to {cells[-1].facts['id']}", "    ")
+        _echo(f"and {len(cells) - _SHOWN} more, down to {cells[-1].facts.id}", "    ")
 
 
 def _print_nearest(nearest: Nearest) -> None:
@@ -189,8 +189,8 @@ def _print_pip(cell: Measured) -> None:
 
 def _span(cells: tuple[Measured, ...]) -> str:
     if len(cells) == 1:
-        return str(cells[0].facts["id"])
-    return f"{cells[-1].facts['id']} to {cells[0].facts['id']}"
+        return str(cells[0].facts.id)
+    return f"{cells[-1].facts.id} to {cells[0].facts.id}"
 
 
 def _counted(count: int, noun: str) -> str:
@@ -212,7 +212,7 @@ def _echo(text: str, indent: str = "", *, err: bool = False) -> None:
 def _data(advice: Advice) -> dict[str, Any]:
     return {
         "works": advice.works,
-        "rests_on": [cell.facts["id"] for cell in advice.rests_on],
+        "rests_on": [cell.facts.id for cell in advice.rests_on],
         "together": _use_data(advice.together),
         "uses": [_use_data(use) for use in advice.uses],
     }
@@ -224,15 +224,15 @@ def _use_data(use: Use) -> dict[str, Any]:
     nearest = use.nearest
     return {
         "name": use.name,
-        "cells": [cell.facts["id"] for cell in use.cells],
-        "working": [{"cell": cell.facts["id"], "pip": pip_command(cell.facts)} for cell in use.working],
+        "cells": [cell.facts.id for cell in use.cells],
+        "working": [{"cell": cell.facts.id, "pip": pip_command(cell.facts)} for cell in use.working],
         "failures": [
-            {"outcome": one.outcome, "words": one.words, "cells": [cell.facts["id"] for cell in one.cells]}
+            {"outcome": one.outcome, "words": one.words, "cells": [cell.facts.id for cell in one.cells]}
             for one in use.failures
         ],
         "nearest": nearest
         and {
-            "cell": nearest.cell.facts["id"],
+            "cell": nearest.cell.facts.id,
             "changed": list(nearest.changed),
             "steps": nearest.steps,
             "pip": pip_command(nearest.cell.facts),

@@ -1,19 +1,19 @@
-"""Records: one JSON line for each variant in each cell, and the key that names a measurement."""
+"""Read and append records: the one reader of JSON lines, which validates and says where a mistake is."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from harness.interface import Outcome
+import msgspec
+
+from harness.contracts.record import SCHEMA, CellFacts, Machine, Record, StateRecord, VariantRecord, record_line
+from harness.errors import InputError
+from harness.interface import CellState, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
-
-
-Record = dict[str, Any]
-"""A line of a run, as ``DESIGN`` describes it; ``schema`` tells the version."""
 
 MEASURED = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.NO_DEVICE}
 """Outcomes that say something about the code under test."""
@@ -21,53 +21,200 @@ MEASURED = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.NO_DEVICE}
 FAILED = MEASURED - {Outcome.PASSED, Outcome.UNSUPPORTED}
 """Outcomes of something that does not work."""
 
-
 KNOWN = frozenset(Outcome) - {Outcome.NOT_RUN}
 """Outcomes that a run which goes on does not measure again."""
 
 LASTING = KNOWN - {Outcome.TIMEOUT, Outcome.CRASHED, Outcome.OUT_OF_MEMORY}
 """Outcomes that later runs reuse: the others may have been the machine's fault."""
 
+LONGEST_LINE = 16 << 20
+"""Bytes of one record; a longer line is no record of ours."""
+
+_Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _Machine(msgspec.Struct, forbid_unknown_fields=True):
+    cpu: str = ""
+    cores: int | None = None
+    gpu: str | None = None
+    platform: str = ""
+    gpus: int | None = None
+    cuda: str | None = None
+
+
+class _Cell(msgspec.Struct, forbid_unknown_fields=True):
+    id: _Text
+    python: str
+    packages: dict[str, str] = {}
+    matrix: str | None = None
+    lock: str | None = None
+    sources: dict[str, str] = {}
+    state: CellState | None = None
+
+
+class _Line(msgspec.Struct, forbid_unknown_fields=True):
+    """A line of either kind. Which one it is decides :func:`_record`, and nobody else."""
+
+    schema: int
+    run: str
+    time: _Text
+    cell: _Cell
+    machine: _Machine = msgspec.field(default_factory=_Machine)
+    key: str | None = None
+    case: _Text | None = None
+    document: str | None = None
+    variant: dict[str, str] | None = None
+    outcome: Outcome | None = None
+    signature: str | None = None
+    message: str | None = None
+    evidence: dict[str, Any] = {}
+    counters: dict[str, Any] = {}
+    latency: dict[str, Any] = {}
+    duration_s: float | None = None
+
+
+class _Versioned(msgspec.Struct):
+    schema: int
+
+
+_OF_VARIANTS = (
+    "key", "case", "document", "variant", "outcome", "signature", "evidence", "counters", "latency", "duration_s",
+)  # fmt: skip
+"""Fields of a line that the state of a cell does not have."""
+
+_DECODER = msgspec.json.Decoder(_Line)
+
+
+def read_record(line: bytes | str, where: str = "record") -> Record:
+    """Read one line of JSON. Raises :class:`InputError` that names ``where`` and the path of the mistake."""
+    try:
+        return _record(_decoded(line))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise _refused(line, where, error) from None
+
+
+def _decoded(line: bytes | str) -> _Line:
+    """Decode a line, also one with NaN or the escape of a lone surrogate, which cells may write."""
+    try:
+        return _DECODER.decode(line)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return msgspec.convert(json.loads(line), _Line)
+
+
+def record_from(data: Mapping[str, Any], where: str = "record") -> Record:
+    """Read a record from parsed JSON. Raises :class:`InputError`."""
+    try:
+        return _record(msgspec.convert(data, _Line))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise InputError(where, str(error)) from None
+
+
+def _refused(line: bytes | str, where: str, error: Exception) -> InputError:
+    try:
+        newer = msgspec.json.decode(line, type=_Versioned).schema > SCHEMA
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        newer = False
+    words = f"schema is newer than {SCHEMA}, the newest that this version reads; update it" if newer else str(error)
+    return InputError(where, words)
+
+
+def _record(line: _Line) -> Record:
+    if line.schema != SCHEMA:
+        message = f"schema {line.schema} is not {SCHEMA}, the one that this version reads; update it - at `$.schema`"
+        raise ValueError(message)
+    facts = line.cell
+    cell = CellFacts(
+        id=facts.id, python=facts.python, packages=facts.packages, matrix=facts.matrix, lock=facts.lock,
+        sources=facts.sources,
+    )  # fmt: skip
+    machine = Machine(**msgspec.structs.asdict(line.machine))
+    if facts.state is not None:
+        if any(getattr(line, name) for name in _OF_VARIANTS):
+            message = "both the state of a cell (cell.state) and a variant - at `$`"
+            raise ValueError(message)
+        return StateRecord(
+            run=line.run, time=line.time, cell=cell, state=facts.state, machine=machine,
+            message=line.message or "", schema=line.schema,
+        )  # fmt: skip
+    if line.key is None or line.case is None or line.variant is None or line.outcome is None:
+        message = "neither a variant (key, case, variant, outcome) nor a state (cell.state) - at `$`"
+        raise ValueError(message)
+    return VariantRecord(
+        run=line.run, time=line.time, cell=cell, key=line.key, case=line.case, variant=line.variant,
+        outcome=line.outcome, machine=machine, document=line.document, signature=line.signature,
+        message=line.message, evidence=line.evidence, counters=line.counters, latency=line.latency,
+        duration_s=line.duration_s, schema=line.schema,
+    )  # fmt: skip
+
 
 def read_records(path: Path) -> Iterator[Record]:
-    """Read a JSON-lines file. A last line that a kill cut short is left out; it was never whole."""
+    """Read a JSON-lines file. A last line that a kill cut short is left out; it was never whole.
+
+    Raises :class:`InputError` for a line that is no record, and for a file that is no regular file.
+    """
+    if path.is_symlink() or not path.is_file():
+        raise InputError(str(path), "no regular file; records are read from plain files only")
     # Bytes, because a kill may cut a character in two.
     with path.open("rb") as lines:
-        for line in lines:
+        number = 0
+        while line := lines.readline(LONGEST_LINE):
+            number += 1
             if line.endswith(b"\n"):
-                yield json.loads(line)
+                yield read_record(line, f"{path}:{number}")
+            elif len(line) == LONGEST_LINE:
+                raise InputError(f"{path}:{number}", f"longer than {LONGEST_LINE} bytes")
 
 
 def read_run(folder: Path) -> list[Record]:
-    """Read a run's records: for each place (cell, case, variant), or cell state, the newest one."""
+    """Read a run's records: for each place (cell, case, variant), or cell state, the newest.
+
+    Raises :class:`InputError`.
+    """
     newest: dict[tuple[str, ...], Record] = {}
     for path in sorted((folder / "records").glob("*.jsonl")):
         for record in read_records(path):
             where = place_of(record)
-            if where not in newest or record["time"] >= newest[where]["time"]:
+            if where not in newest or record.time >= newest[where].time:
                 newest[where] = record
     return list(newest.values())
 
 
+def variants_in(records: Iterable[Record]) -> Iterator[VariantRecord]:
+    """Iterate over the records of variants, leaving out the states of cells."""
+    return (record for record in records if isinstance(record, VariantRecord))
+
+
+def measured_of(case: str, records: Iterable[Record]) -> list[VariantRecord]:
+    """List the records of a case whose outcome says something about the code under test."""
+    return [one for one in variants_in(records) if one.case == case and one.outcome in MEASURED]
+
+
 def place_of(record: Record) -> tuple[str, ...]:
-    """Name what a record is about: its cell, case and variant; a cell's state has the cell alone."""
-    if "key" not in record:
-        return (record["cell"]["id"],)
-    return place(record["cell"]["id"], record["case"], record["variant"])
+    """Return what a record is about: its cell, case and variant; a cell's state has the cell alone."""
+    if isinstance(record, StateRecord):
+        return (record.cell.id,)
+    return place(record.cell.id, record.case, record.variant)
 
 
 def place(cell: str, case: str, variant: Mapping[str, str]) -> tuple[str, ...]:
-    """Name one variant of a case in a cell, whatever the order of its axes."""
+    """Return the place of one variant of a case in a cell, whatever the order of its axes."""
     return (cell, case, *(f"{axis}={value}" for axis, value in sorted(variant.items())))
 
 
 def append_records(path: Path, records: Iterable[Record]) -> None:
     """Append records to a JSON-lines file, which is mended first if a kill left half a line."""
+    append_lines(path, (record_line(record) for record in records))
+
+
+def append_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Append whole lines to a file, which is mended first if a kill left half a line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     mend(path)
-    with path.open("a", encoding="utf-8", errors="backslashreplace") as output:
-        for record in records:
-            output.write(json.dumps(record, ensure_ascii=False) + "\n")
+    with path.open("ab") as output:
+        for line in lines:
+            output.write(line)
 
 
 def mend(path: Path) -> None:

@@ -15,7 +15,7 @@ from harness.interface import CellState
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record
     from harness.explain.boxes import Box
     from harness.explain.table import Axis, Table
     from harness.matrix.spec import Cell

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from harness.contracts.record import StateRecord, VariantRecord
 from harness.explain.table import ADDED, EXPLAINED, kind_of, label_of, releases_of
 from harness.interface import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import CellFacts, Record
     from harness.explain.filters import Where
 
 _WORST_FIRST = (Outcome.WRONG, Outcome.CRASHED, Outcome.ERROR, Outcome.TIMEOUT, Outcome.OUT_OF_MEMORY)
@@ -31,10 +32,10 @@ class Measured:
     ``state`` is None when the cell was ready.
     """
 
-    facts: Mapping[str, Any]
-    records: tuple[Record, ...]
+    facts: CellFacts
+    records: tuple[VariantRecord, ...]
     asked: int
-    state: Record | None = None
+    state: StateRecord | None = None
 
     @property
     def releases(self) -> dict[str, str]:
@@ -44,7 +45,7 @@ class Measured:
     @property
     def tried(self) -> int:
         """Count the variants that can exist in these versions and were measured."""
-        return sum(record["outcome"] != Outcome.UNSUPPORTED for record in self.records)
+        return sum(record.outcome != Outcome.UNSUPPORTED for record in self.records)
 
     @property
     def works(self) -> bool:
@@ -64,7 +65,7 @@ class Measured:
         if self.state is not None:
             return [self.state]
         harmless = {Outcome.PASSED, Outcome.UNSUPPORTED} if self.tried else {Outcome.PASSED}
-        return [one for one in self.records if one["outcome"] not in harmless]
+        return [one for one in self.records if one.outcome not in harmless]
 
     def newness(self) -> tuple[Version, ...]:
         """Give what cells are ordered by."""
@@ -132,7 +133,7 @@ class Advice:
 def advise(
     records: Iterable[Record],
     where: Where,
-    asked: Callable[[Record], bool],
+    asked: Callable[[VariantRecord], bool],
     releases: Mapping[str, Sequence[str]],
 ) -> Advice | None:
     """Answer from measured cells only; None when nothing was measured of what is asked for, anywhere.
@@ -141,7 +142,9 @@ def advise(
     meant, and ``releases`` are the known ones, in which the way to the nearest cell is counted.
     """
     known = [record for record in records if label_of(record) is not None]
-    mine = [record for record in known if "key" in record and where.fits(record["variant"]) and asked(record)]
+    mine = [
+        record for record in known if isinstance(record, VariantRecord) and where.fits(record.variant) and asked(record)
+    ]
     if not mine:
         return None
     names = sorted({_use(record) for record in mine})
@@ -154,31 +157,31 @@ def advise(
     return Advice(rests_on=together.cells, uses=tuple(uses), together=together)
 
 
-def _use(record: Record) -> str:
-    rest = [value for axis, value in record["variant"].items() if axis not in _ASKED_FOR]
-    return " / ".join([record["case"], *rest])
+def _use(record: VariantRecord) -> str:
+    rest = [value for axis, value in record.variant.items() if axis not in _ASKED_FOR]
+    return " / ".join([record.case, *rest])
 
 
-def _cells(mine: Sequence[Record], known: Sequence[Record]) -> list[Measured]:
+def _cells(mine: Sequence[VariantRecord], known: Sequence[Record]) -> list[Measured]:
     """Gather records by cell, with the cells of the same matrices that never were ready; newest first."""
-    by_cell: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    by_cell: dict[tuple[str | None, str], list[VariantRecord]] = defaultdict(list)
     for record in mine:
-        by_cell[record["cell"].get("matrix", ""), record["cell"]["id"]].append(record)
-    asked = len({(record["case"], tuple(sorted(record["variant"].items()))) for record in mine})
-    cells = [Measured(facts=found[0]["cell"], records=tuple(found), asked=asked) for found in by_cell.values()]
+        by_cell[record.cell.matrix, record.cell.id].append(record)
+    asked = len({(record.case, tuple(sorted(record.variant.items()))) for record in mine})
+    cells = [Measured(facts=found[0].cell, records=tuple(found), asked=asked) for found in by_cell.values()]
     matrices = {matrix for matrix, _ in by_cell}
     cells += [
-        Measured(facts=record["cell"], records=(), asked=asked, state=record)
+        Measured(facts=record.cell, records=(), asked=asked, state=record)
         for record in known
-        if "key" not in record
-        and record["cell"].get("matrix", "") in matrices
-        and (record["cell"].get("matrix", ""), record["cell"]["id"]) not in by_cell
+        if isinstance(record, StateRecord)
+        and record.cell.matrix in matrices
+        and (record.cell.matrix, record.cell.id) not in by_cell
     ]
-    return sorted(cells, key=lambda cell: (cell.newness(), cell.facts["id"]), reverse=True)
+    return sorted(cells, key=lambda cell: (cell.newness(), cell.facts.id), reverse=True)
 
 
 def _of_use(name: str, cells: Sequence[Measured], where: Where, releases: Mapping[str, Sequence[str]]) -> Use:
-    within = tuple(cell for cell in cells if where.in_bounds({"cell": cell.facts}))
+    within = tuple(cell for cell in cells if where.in_bounds(cell.facts))
     working = [cell for cell in cells if cell.works] or [cell for cell in cells if cell.passed_what_was_tried]
     works = any(cell.works for cell in within)
     nearest = None if works else _nearest(working, cells, where, releases)
@@ -237,7 +240,7 @@ def _steps(version: str | None, specifier: str, ladder: Sequence[Version]) -> in
     return min(abs(number - here) for number in allowed)
 
 
-def pip_command(facts: Mapping[str, Any]) -> str:
+def pip_command(facts: CellFacts) -> str:
     """Write the pip command for the versions that a record's cell names."""
     pins = {name: version for name, version in releases_of(facts).items() if name != "python"}
     ordered = [*(name for name in EXPLAINED if name in pins), *(name for name in pins if name not in EXPLAINED)]

@@ -6,7 +6,7 @@ import itertools
 import re
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
@@ -17,6 +17,7 @@ from harness.matrix.spec import Cell
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from harness.contracts.record import CellFacts
     from harness.explain.boxes import Box, Point
     from harness.explain.learn import Window
     from harness.explain.table import Table
@@ -84,14 +85,14 @@ def holes_of(window: Window, table: Table) -> tuple[Hole, ...]:
     return tuple(holes)
 
 
-def cell_of(facts: Mapping[str, Any]) -> Cell:
+def cell_of(facts: CellFacts) -> Cell:
     """Give the cell that a record's facts describe, with what its matrix pinned."""
     return _cell(facts, {}, as_of(facts))
 
 
-def as_of(facts: Mapping[str, Any]) -> date | None:
+def as_of(facts: CellFacts) -> date | None:
     """Read the day of a cell out of its id."""
-    found = re.search(r"@(\d{4})(\d{2})(\d{2})$", facts["id"])
+    found = re.search(r"@(\d{4})(\d{2})(\d{2})$", facts.id)
     return date(*map(int, found.groups())) if found else None
 
 
@@ -149,7 +150,7 @@ def _day(versions: Mapping[str, str], table: Table) -> date | None:
     return max(days, default=None)
 
 
-def _cell(facts: Mapping[str, Any], changed: Mapping[str, str], day: date | None) -> Cell:
+def _cell(facts: CellFacts, changed: Mapping[str, str], day: date | None) -> Cell:
     releases = {**releases_of(facts), **changed}
     pins = {name: releases[name] for name in EXPLAINED if name in releases and name != "python"}
     return Cell(python=releases["python"], pins=pins, as_of=day)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from harness.contracts.record import StateRecord
 from harness.errors import UsageError
-from harness.judge.verdicts import covers, versions_of
+from harness.judge.verdicts import covers
 from harness.matrix.spec import PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import CellFacts, Record
 
 _WORD = re.compile(r"^\s*([\w-]*?)\s*(~=|===?|!=|<=|>=|<|>|=)\s*(.+?)\s*$")
 _VERSIONED = (*PACKAGES, "python")
@@ -33,9 +34,9 @@ class Where:
     versions: Mapping[str, str] = field(default_factory=dict)
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def in_bounds(self, record: Record) -> bool:
-        """Tell whether the versions of a record's cell are within the bounds."""
-        return covers(self.versions, {}, versions_of(record["cell"]), {})
+    def in_bounds(self, cell: CellFacts) -> bool:
+        """Return whether the versions of a cell are within the bounds."""
+        return covers(self.versions, {}, cell.versions, {})
 
     def fits(self, variant: Mapping[str, str]) -> bool:
         """Tell whether a variant is one of those that are asked for."""
@@ -46,7 +47,11 @@ class Where:
 
     def select(self, records: Iterable[Record]) -> list[Record]:
         """Give the records within the bounds; a cell's state concerns every variant."""
-        return [one for one in records if self.in_bounds(one) and ("key" not in one or self.fits(one["variant"]))]
+        return [
+            one
+            for one in records
+            if self.in_bounds(one.cell) and (isinstance(one, StateRecord) or self.fits(one.variant))
+        ]
 
 
 def parse_where(text: str, axes: Collection[str]) -> Where:

@@ -22,7 +22,7 @@ from harness.explain.table import EXPLAINED, PASSED, Label, tables_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record
     from harness.explain.boxes import Box, Point
     from harness.explain.table import Table
 

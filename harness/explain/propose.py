@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 
-from harness.contracts.records import MEASURED
+from harness.contracts.records import measured_of
 from harness.errors import CaseError
 from harness.explain.boxes import contains, largest_boxes, weight
 from harness.explain.cover import smallest_cover
 from harness.explain.table import ADDED, products
 from harness.interface import Outcome
 from harness.judge.expectations import check_windows, expectation_nodes
-from harness.judge.verdicts import covers, expectation_for, matches, versions_of
+from harness.judge.verdicts import covers, expectation_for, matches
 from harness.paths import ROOT
 from harness.program import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record, VariantRecord
     from harness.explain.boxes import Box, Point
     from harness.matrix.cases import Case
 
@@ -71,7 +71,7 @@ def propose(case: Case, source: str, records: Iterable[Record]) -> str:
     outside of all windows has, for the same variant. What is left gets new windows at the end.
     Raises :class:`harness.explain.propose.Inseparable`.
     """
-    mine = [one for one in records if one.get("case") == case.name and one.get("outcome") in MEASURED]
+    mine = measured_of(case.name, records)
     nodes = expectation_nodes(source)
     amiss = {problem.line for problem in check_windows(case, mine, [node.lineno for node in nodes])}
     owned, moved, orphans = _assign(case, mine)
@@ -96,9 +96,9 @@ def propose(case: Case, source: str, records: Iterable[Record]) -> str:
     return _apply(source, edits, added, nodes)
 
 
-def pattern_of(record: Record) -> str:
+def pattern_of(record: VariantRecord) -> str:
     """Give a regular expression for how a record failed: the first long piece without numbers or paths."""
-    text = record.get("signature") or record.get("message") or ""
+    text = record.signature or record.message or ""
     pieces = [piece.strip() for piece in _PLACEHOLDER.split(text.partition(" @ ")[0])]
     piece = next((piece for piece in pieces if len(piece) >= _SHORT), max(pieces, key=len, default=""))
     if len(piece) > _LONG:
@@ -106,29 +106,29 @@ def pattern_of(record: Record) -> str:
     return re.escape(piece.strip()).replace("\\ ", " ").replace("\\'", "'").replace("\\-", "-")
 
 
-def _without(records: Sequence[Record], left_out: Sequence[Record]) -> list[Record]:
+def _without(records: Sequence[VariantRecord], left_out: Sequence[VariantRecord]) -> list[VariantRecord]:
     ids = {id(one) for one in left_out}
     return [one for one in records if id(one) not in ids]
 
 
 def _assign(
-    case: Case, records: Sequence[Record]
-) -> tuple[dict[int, list[Record]], set[int], dict[tuple[str, str], list[Record]]]:
+    case: Case, records: Sequence[VariantRecord]
+) -> tuple[dict[int, list[VariantRecord]], set[int], dict[tuple[str, str], list[VariantRecord]]]:
     """Give each failing record to the window that accounts for it, or should, or to a kind of its own.
 
     The set names the windows that were given records from outside.
     """
-    owned: dict[int, list[Record]] = defaultdict(list)
+    owned: dict[int, list[VariantRecord]] = defaultdict(list)
     moved: set[int] = set()
-    orphans: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    orphans: dict[tuple[str, str], list[VariantRecord]] = defaultdict(list)
     for record in records:
-        if record["outcome"] == Outcome.PASSED:
+        if record.outcome == Outcome.PASSED:
             continue
-        versions = versions_of(record["cell"])
+        versions = record.cell.versions
         like = [
             number
             for number, one in enumerate(case.expectations)
-            if matches(one, record) and covers({}, one.only, versions, record["variant"])
+            if matches(one, record) and covers({}, one.only, versions, record.variant)
         ]
         inside = [one for one in like if covers(case.expectations[one].where, {}, versions, {})]
         near = [one for one in like if case.expectations[one].signature]
@@ -138,14 +138,14 @@ def _assign(
             owned[near[0]].append(record)
             moved.add(near[0])
         else:
-            orphans[record["outcome"], pattern_of(record)].append(record)
+            orphans[record.outcome, pattern_of(record)].append(record)
     return owned, moved, orphans
 
 
-def unexpected(case: Case, records: Iterable[Record]) -> list[Record]:
+def unexpected(case: Case, records: Iterable[Record]) -> list[VariantRecord]:
     """List the records of a case that are not what its windows expect."""
-    mine = [one for one in records if one.get("case") == case.name and one.get("outcome") in MEASURED]
-    return [one for one in mine if not matches(expectation_for(case, versions_of(one["cell"]), one["variant"]), one)]
+    mine = measured_of(case.name, records)
+    return [one for one in mine if not matches(expectation_for(case, one.cell.versions, one.variant), one)]
 
 
 def _comments(source: str, node: ast.expr) -> list[str]:
@@ -250,7 +250,7 @@ class Draft:
 
 
 def draft_windows(
-    failing: Sequence[Record], others: Sequence[Record], variants: Iterable[Mapping[str, str]]
+    failing: Sequence[VariantRecord], others: Sequence[VariantRecord], variants: Iterable[Mapping[str, str]]
 ) -> list[Draft]:
     """Give windows that cover every record of ``failing`` and none of ``others``.
 
@@ -270,10 +270,10 @@ def draft_windows(
     ]
 
 
-def _by_variant(records: Iterable[Record]) -> dict[Variant, list[Record]]:
-    found: dict[Variant, list[Record]] = defaultdict(list)
+def _by_variant(records: Iterable[VariantRecord]) -> dict[Variant, list[VariantRecord]]:
+    found: dict[Variant, list[VariantRecord]] = defaultdict(list)
     for record in records:
-        found[tuple((axis, value) for axis, value in record["variant"].items() if axis not in ADDED)].append(record)
+        found[tuple((axis, value) for axis, value in record.variant.items() if axis not in ADDED)].append(record)
     return found
 
 
@@ -290,7 +290,7 @@ def _meant(only: Only, variant: Mapping[str, str]) -> bool:
     return all(variant.get(axis) in values for axis, values in only)
 
 
-def _windows(failing: Sequence[Record], others: Sequence[Record]) -> list[Where]:
+def _windows(failing: Sequence[VariantRecord], others: Sequence[VariantRecord]) -> list[Where]:
     """Give the fewest boxes of versions, as specifiers."""
     axes = list(AXES)
     for more in (*MORE_AXES, None):
@@ -298,20 +298,20 @@ def _windows(failing: Sequence[Record], others: Sequence[Record]) -> list[Where]
         inside, outside = {table.point(one) for one in failing}, {table.point(one) for one in others}
         if not inside & outside:
             return table.windows(sorted(inside), sorted(outside))
-        if more and all(more in versions_of(one["cell"]) for one in [*failing, *others]):
+        if more and all(more in one.cell.versions for one in [*failing, *others]):
             axes.append(more)
-    message = f"the versions of {failing[0]['cell']['id']} fail and do not fail"
+    message = f"the versions of {failing[0].cell.id} fail and do not fail"
     raise Inseparable(message)
 
 
 class _Table:
     """Versions in order on each axis."""
 
-    def __init__(self, axes: Sequence[str], records: Sequence[Record]) -> None:
+    def __init__(self, axes: Sequence[str], records: Sequence[VariantRecord]) -> None:
         self.axes = list(axes)
         self.versions = [sorted({_version(one, axis) for one in records}) for axis in self.axes]
 
-    def point(self, record: Record) -> Point:
+    def point(self, record: VariantRecord) -> Point:
         return tuple(known.index(_version(record, axis)) for axis, known in zip(self.axes, self.versions, strict=True))
 
     def windows(self, inside: list[Point], outside: list[Point]) -> list[Where]:
@@ -338,5 +338,5 @@ def _specifier(known: Sequence[Version], low: int, high: int) -> str:
     return f"=={known[low]}" if low == high else f">={known[low]},<={known[high]}"
 
 
-def _version(record: Record, package: str) -> Version:
-    return Version(versions_of(record["cell"])[package].partition("+")[0])
+def _version(record: VariantRecord, package: str) -> Version:
+    return Version(record.cell.versions[package].partition("+")[0])

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
-from harness.contracts.records import MEASURED
+from harness.contracts.record import StateRecord
+from harness.contracts.records import MEASURED, variants_in
 from harness.interface import CellState, Outcome
-from harness.judge.verdicts import versions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import CellFacts, Record, VariantRecord
     from harness.explain.boxes import Point
 
 
@@ -70,7 +70,7 @@ class Table:
     axes: tuple[Axis, ...]
     labels: Mapping[Point, Label]
     kinds: Mapping[Point, str]
-    cells: Mapping[Point, Mapping[str, Any]]
+    cells: Mapping[Point, CellFacts]
     undecided: tuple[Point, ...] = ()
 
     @property
@@ -81,26 +81,26 @@ class Table:
 
 def kind_of(record: Record) -> str:
     """Give the stable part of what a record says went wrong; empty when it passed."""
-    text = str(record.get("signature") or record.get("message") or "").partition(_FRAME)[0]
+    text = record.words.partition(_FRAME)[0]
     return " ".join(_PATH.sub(" <path>", _COLOUR.sub("", text)).split())
 
 
 def label_of(record: Record, *, by_kind: bool = False) -> Label | None:
     """Label a record by its outcome, or its cell's state; None when nothing was measured of releases."""
-    if not _of_releases(record["cell"]):
+    if not _of_releases(record.cell):
         return None
-    if "key" not in record:
-        state = record["cell"].get("state")
+    if isinstance(record, StateRecord):
+        state = record.state
         return Label(outcome=state, kind=kind_of(record) if by_kind else "") if state in _FINAL_STATES else None
-    if record["outcome"] not in MEASURED:
+    if record.outcome not in MEASURED:
         return None
-    passed = record["outcome"] == Outcome.PASSED
-    return Label(outcome=record["outcome"], kind=kind_of(record) if by_kind and not passed else "")
+    passed = record.outcome == Outcome.PASSED
+    return Label(outcome=record.outcome, kind=kind_of(record) if by_kind and not passed else "")
 
 
-def _of_releases(cell: Mapping[str, Any]) -> bool:
+def _of_releases(cell: CellFacts) -> bool:
     """Tell whether a cell is made of releases: sources and whatever was newest have no place in an order."""
-    if cell.get("sources"):
+    if cell.sources:
         return False
     try:
         releases = releases_of(cell)
@@ -122,27 +122,27 @@ def tables_of(
     axes = axes_of([*mine, *states], packages)
     columns: dict[tuple[tuple[str, str], ...], dict[Point, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in mine:
-        columns[tuple(record["variant"].items())][point_of(record, axes)].append(record)
+        columns[tuple(record.variant.items())][point_of(record, axes)].append(record)
     groups: dict[tuple[tuple[Point, Label | None], ...], list[tuple[tuple[str, str], ...]]] = defaultdict(list)
     for variant, column in columns.items():
-        for record in states:
-            column[point_of(record, axes)].append(record)
+        for state in states:
+            column[point_of(state, axes)].append(state)
         labels = {point: _agreed(found, by_kind=by_kind) for point, found in column.items()}
         groups[tuple(sorted(labels.items(), key=lambda item: item[0]))].append(variant)
     tables = [_table(case, axes, members, columns[members[0]], dict(labels)) for labels, members in groups.items()]
     return sorted(tables, key=lambda table: (-len(table.variants), [tuple(one.values()) for one in table.variants]))
 
 
-def _of_case(case: str, records: Iterable[Record]) -> tuple[list[Record], list[Record]]:
+def _of_case(case: str, records: Iterable[Record]) -> tuple[list[VariantRecord], list[StateRecord]]:
     """Split off what was measured of a case, and the states of the cells that never were ready."""
     everything = [record for record in records if label_of(record) is not None]
-    mine = [record for record in everything if record.get("case") == case]
-    measured = {record["cell"]["id"] for record in mine}
-    matrices = {record["cell"].get("matrix") for record in mine}
+    mine = [record for record in variants_in(everything) if record.case == case]
+    measured = {record.cell.id for record in mine}
+    matrices = {record.cell.matrix for record in mine}
     states = [
         record
         for record in everything
-        if "key" not in record and record["cell"]["id"] not in measured and record["cell"].get("matrix") in matrices
+        if isinstance(record, StateRecord) and record.cell.id not in measured and record.cell.matrix in matrices
     ]
     return mine, states
 
@@ -166,14 +166,14 @@ def _table(
         axes=axes,
         labels=known,
         kinds={point: kind_of(column[point][0]) for point in known},
-        cells={point: column[point][0]["cell"] for point in labels},
+        cells={point: column[point][0].cell for point in labels},
         undecided=tuple(sorted(point for point, label in labels.items() if label is None)),
     )
 
 
 def axes_of(records: Sequence[Record], packages: Sequence[str] = EXPLAINED) -> tuple[Axis, ...]:
     """List those packages that every cell has and that vary, each with its versions, ascending."""
-    cells = [releases_of(record["cell"]) for record in records]
+    cells = [releases_of(record.cell) for record in records]
     axes = []
     for package in packages:
         versions = {cell.get(package) for cell in cells}
@@ -183,14 +183,14 @@ def axes_of(records: Sequence[Record], packages: Sequence[str] = EXPLAINED) -> t
     return tuple(axes)
 
 
-def releases_of(cell: Mapping[str, Any]) -> dict[str, str]:
+def releases_of(cell: CellFacts) -> dict[str, str]:
     """Give the releases in a record's cell; which build of torch it was does not count."""
-    return {name: version.partition("+")[0] for name, version in versions_of(cell).items()}
+    return {name: version.partition("+")[0] for name, version in cell.versions.items()}
 
 
 def point_of(record: Record, axes: Sequence[Axis]) -> Point:
     """Give the place of a record's cell on the axes."""
-    releases = releases_of(record["cell"])
+    releases = releases_of(record.cell)
     return tuple(axis.versions.index(releases[axis.package]) for axis in axes)
 
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from packaging.specifiers import Specifier, SpecifierSet
 from packaging.version import Version
 
-from harness.contracts.records import MEASURED
+from harness.contracts.records import measured_of
 from harness.interface import Outcome, variant_id
-from harness.judge.verdicts import covers, matches, versions_of
+from harness.judge.verdicts import covers, matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record, VariantRecord
     from harness.interface import Expectation
     from harness.matrix.cases import Case
 
@@ -54,7 +54,7 @@ def check_windows(case: Case, records: Iterable[Record], lines: Sequence[int]) -
 
     ``lines`` has the line of each expectation.
     """
-    mine = [one for one in records if one.get("case") == case.name and one.get("outcome") in MEASURED]
+    mine = measured_of(case.name, records)
     problems = []
     covering: dict[int, list[int]] = {
         index: [number for number, one in enumerate(case.expectations) if _covers(one, record)]
@@ -64,7 +64,7 @@ def check_windows(case: Case, records: Iterable[Record], lines: Sequence[int]) -
         covered = [mine[index] for index, numbers in covering.items() if number in numbers]
         texts = _problems(expectation, covered, mine)
         problems += [Problem(case=case.name, line=lines[number], text=text) for text in texts]
-    overlaps: dict[tuple[int, int], list[Record]] = defaultdict(list)
+    overlaps: dict[tuple[int, int], list[VariantRecord]] = defaultdict(list)
     for index, numbers in covering.items():
         # Windows that agree on a record may share it: an L of versions is two boxes.
         if not all(matches(case.expectations[number], mine[index]) for number in numbers):
@@ -76,43 +76,44 @@ def check_windows(case: Case, records: Iterable[Record], lines: Sequence[int]) -
     return sorted(problems, key=lambda one: one.line)
 
 
-def describe(record: Record) -> str:
+def describe(record: VariantRecord) -> str:
     """Name a record for a person: its variant and its cell."""
-    return f"{variant_id(record['variant'])} in {record['cell']['id']}"
+    return f"{variant_id(record.variant)} in {record.cell.id}"
 
 
-def _covers(expectation: Expectation, record: Record) -> bool:
-    return covers(expectation.where, expectation.only, versions_of(record["cell"]), record["variant"])
+def _covers(expectation: Expectation, record: VariantRecord) -> bool:
+    return covers(expectation.where, expectation.only, record.cell.versions, record.variant)
 
 
-def _problems(expectation: Expectation, covered: list[Record], records: list[Record]) -> list[str]:
+def _problems(expectation: Expectation, covered: list[VariantRecord], records: list[VariantRecord]) -> list[str]:
     if expectation.outcome == Outcome.PASSED:
         return ["expects what is expected anyway; remove it"]
     if not covered:
         return ["no measured cell is in this window; measure one, or remove it"]
     agreeing = [one for one in covered if matches(expectation, one)]
     if not agreeing:
-        seen = f"{covered[0]['outcome']}: {covered[0].get('signature') or covered[0].get('message')}"
+        seen = f"{covered[0].outcome}: {covered[0].signature or covered[0].message}"
         return [f"outcome and signature match none of the {len(covered)} records in the window; there is {seen}"]
     amiss = [one for one in covered if not matches(expectation, one)]
     problems = [f"{len(amiss)} records in the window say otherwise, e.g. {describe(amiss[0])}"] if amiss else []
     for axis, values in expectation.only.items():
-        unseen = [value for value in values if not any(one["variant"].get(axis) == value for one in agreeing)]
+        unseen = [value for value in values if not any(one.variant.get(axis) == value for one in agreeing)]
         problems += [f"{axis} {value!r} was never seen to fail here" for value in unseen]
     for package in dict.fromkeys([*_AXES, *expectation.where]):
         problems += _too_broad(package, expectation, agreeing, records)
     return problems
 
 
-def _too_broad(package: str, expectation: Expectation, agreeing: list[Record], records: list[Record]) -> list[str]:
+def _too_broad(
+    package: str, expectation: Expectation, agreeing: list[VariantRecord], records: list[VariantRecord]
+) -> list[str]:
     """Tell where a window reaches past the measured versions of one package."""
     seen = sorted({_version(one, package) for one in agreeing})
     rest = {name: specifier for name, specifier in expectation.where.items() if name != package}
     around = [
         _version(one, package)
         for one in records
-        if covers(rest, expectation.only, versions_of(one["cell"]), one["variant"])
-        and package in versions_of(one["cell"])
+        if covers(rest, expectation.only, one.cell.versions, one.variant) and package in one.cell.versions
     ]
     bounds = list(SpecifierSet(expectation.where.get(package, "")))
     problems = [
@@ -138,6 +139,6 @@ def _has(bounds: Iterable[Specifier], operators: set[str]) -> bool:
     return any(one.operator in operators for one in bounds)
 
 
-def _version(record: Record, package: str) -> Version:
-    versions: Mapping[str, str] = versions_of(record["cell"])
+def _version(record: VariantRecord, package: str) -> Version:
+    versions: Mapping[str, str] = record.cell.versions
     return Version(versions[package].partition("+")[0])

@@ -6,7 +6,7 @@ import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts.records import place_of, read_run
+from harness.contracts.records import place_of, read_run, variants_in
 from harness.errors import UsageError
 from harness.judge.reference import published, read_reference
 from harness.matrix.cases import load_cases
@@ -16,7 +16,7 @@ from harness.run.runs import find_run
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record
     from harness.matrix.cases import Case
 
 _DEFAULTS: tuple[str, ...] = ("documented", "grid")
@@ -40,8 +40,8 @@ def origin_of(matrices: Sequence[str], runs: Sequence[str]) -> Origin:
     for records in parts:
         for record in records:
             # Matrices name equal cells alike; each keeps its own record.
-            where = (record["cell"].get("matrix"), *place_of(record))
-            if where not in newest or record["time"] >= newest[where]["time"]:
+            where = (record.cell.matrix, *place_of(record))
+            if where not in newest or record.time >= newest[where].time:
                 newest[where] = record
     words = [f"the reference of {', '.join(matrices)}"] if matrices else []
     words += [f"run {name}" for name in runs]
@@ -65,7 +65,7 @@ def published_defaults() -> tuple[str, ...]:
 def matrix_with(case: str) -> tuple[str, ...]:
     """Give the first of the default matrices whose reference has a case, or the first of all."""
     there = published_defaults()
-    holding = (name for name in there if any(record.get("case") == case for record in read_reference(name)))
+    holding = (name for name in there if any(record.case == case for record in variants_in(read_reference(name))))
     return (next(holding, there[0]),)
 
 

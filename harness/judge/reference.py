@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from harness.contracts.records import Record, place, place_of, read_run
+from harness.contracts.record import StateRecord, record_data, record_line
+from harness.contracts.records import place, place_of, read_record, read_run, record_from
 from harness.errors import UsageError
 from harness.latency.ratio import cached_over_uncached
 from harness.paths import ROOT, file_name
@@ -18,6 +18,7 @@ from harness.program import PROGRAM
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.contracts.record import Record, VariantRecord
     from harness.run.runs import Run
 
 REFERENCE = ROOT / "reports" / "reference"
@@ -45,8 +46,8 @@ def read_reference(name: str) -> list[Record]:
             f"measure and publish them: {PROGRAM} run {name}, then {PROGRAM} admin publish RUN"
         )
         raise UsageError(message)
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+    with gzip.open(path, "rb") as lines:
+        return [read_record(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
 
 
 def published() -> list[str]:
@@ -61,23 +62,22 @@ def write_reference(run: Run, name: str) -> Path:
     """
     path = reference_path(name)
     records = sorted((trimmed(record) for record in read_run(run.folder)), key=place_of)
-    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    data = b"".join(map(record_line, records))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}")
     # Neither the time nor the file's name goes into the header.
-    partial.write_bytes(gzip.compress(text.encode("utf-8", errors="backslashreplace"), compresslevel=9, mtime=0))
+    partial.write_bytes(gzip.compress(data, compresslevel=9, mtime=0))
     partial.replace(path)
     return path
 
 
 def trimmed(record: Record) -> Record:
     """Leave out what is bulky and says nothing to others: raw samples, tracebacks, paths of this machine."""
-    result: dict[str, Any] = _without_paths(record)
-    if "evidence" in result:
-        result["evidence"] = {name: value for name, value in result["evidence"].items() if name != "traceback"}
-    if "latency" in result:
-        result["latency"] = _with_interval(record, _without_samples(result["latency"]))
-    return result
+    result = record_from(_without_paths(record_data(record)))
+    if isinstance(record, StateRecord) or isinstance(result, StateRecord):
+        return result
+    evidence = {name: value for name, value in result.evidence.items() if name != "traceback"}
+    return replace(result, evidence=evidence, latency=_with_interval(record, _without_samples(result.latency)))
 
 
 def _without_samples(value: Any) -> Any:
@@ -86,7 +86,7 @@ def _without_samples(value: Any) -> Any:
     return value
 
 
-def _with_interval(record: Record, latency: dict[str, Any]) -> dict[str, Any]:
+def _with_interval(record: VariantRecord, latency: dict[str, Any]) -> dict[str, Any]:
     """Keep what only the samples tell: the interval of the ratio cached / uncached."""
     ratio = cached_over_uncached(record)
     return {**latency, "interval": asdict(ratio)} if ratio and ratio.is_bounded else latency
@@ -109,8 +109,8 @@ def missing_from(run: Run) -> int:
     there = {place_of(record) for record in read_run(run.folder)}
     states = {one[0] for one in there if len(one) == 1}
     return sum(
-        place(cell["id"], asked["case"], asked["variant"]) not in there
-        for cell in run.plan()["cells"]
-        if cell["id"] not in states
-        for asked in cell["asked"]
+        place(cell.id, asked.case, asked.variant) not in there
+        for cell in run.plan().cells
+        if cell.id not in states
+        for asked in cell.asked
     )

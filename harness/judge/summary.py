@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from harness.contracts.records import MEASURED, Record, place, place_of, read_run
+from harness.contracts.record import Machine, StateRecord, VariantRecord
+from harness.contracts.records import MEASURED, place, place_of, read_run, variants_in
 from harness.errors import ExitStatus, UsageError
 from harness.interface import CellState, selects
 from harness.judge.verdicts import AuditedClaim, Judged, Verdict, audit, judge, judge_cell_state
@@ -16,8 +17,10 @@ from harness.matrix.source import is_source, slug
 from harness.matrix.spec import is_newest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from harness.contracts.plan import AskedCell
+    from harness.contracts.record import Record
     from harness.matrix.cases import Case
     from harness.run.runs import Run
 
@@ -27,7 +30,7 @@ class CellSummary:
     """One cell that was asked for: how far it came, and its variants judged."""
 
     id: str
-    facts: dict[str, Any]
+    facts: AskedCell
     state: str
     words: str
     state_verdict: Verdict
@@ -40,8 +43,8 @@ class CellSummary:
     @property
     def versions(self) -> dict[str, str]:
         """Give the versions that were measured, or the pins where nothing was."""
-        measured: dict[str, str] = next((one.record["cell"]["packages"] for one in self.judged if one.record), {})
-        pins = {name: slug(pin) if is_source(pin) else pin for name, pin in self.facts["pins"].items()}
+        measured: Mapping[str, str] = next((one.record.cell.packages for one in self.judged if one.record), {})
+        pins = {name: slug(pin) if is_source(pin) else pin for name, pin in self.facts.pins.items()}
         return {**pins, **measured}
 
 
@@ -56,7 +59,7 @@ class Summary:
     cells: tuple[CellSummary, ...]
     claims: tuple[AuditedClaim, ...]
     cases: tuple[Case, ...]
-    machine: dict[str, Any]
+    machine: Machine
 
     @property
     def judged(self) -> tuple[Judged, ...]:
@@ -120,50 +123,54 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
     records = read_run(run.folder)
     by_case = {case.name: case for case in cases}
     by_place = {place_of(one): one for one in records}
-    planned = sorted(plan["cells"], key=_by_version)
+    planned = sorted(plan.cells, key=_by_version)
     cells = tuple(_cell(one, by_case, by_place) for one in planned)
     shown = tuple(case for case in cases if any(cell.of_case(case.name) for cell in cells))
-    measured = [one for one in records if "key" in one]
+    measured = list(variants_in(records))
     return Summary(
         run=run.id,
-        matrix=plan["matrix"],
-        title=plan["title"],
-        device=plan["device"],
+        matrix=plan.matrix,
+        title=plan.title,
+        device=plan.device,
         cells=cells,
         claims=tuple(claim for case in shown for claim in audit(case, measured)),
         cases=shown,
-        machine=next((one["machine"] for one in measured), {}),
+        machine=next((one.machine for one in measured), Machine()),
     )
 
 
-def _by_version(facts: dict[str, Any]) -> tuple[Version, ...]:
-    pins = [facts["pins"].get(name, "0") for name in ("peft", "transformers", "torch")]
+def _by_version(facts: AskedCell) -> tuple[Version, ...]:
+    pins = [facts.pins.get(name, "0") for name in ("peft", "transformers", "torch")]
     return tuple(Version("99999" if is_newest(pin) or is_source(pin) else pin) for pin in pins)
 
 
 def _cell(
-    facts: dict[str, Any],
+    facts: AskedCell,
     cases: dict[str, Case],
     by_place: dict[tuple[str, ...], Record],
 ) -> CellSummary:
     judged = []
-    for asked in facts["asked"]:
-        case = cases.get(asked["case"])
-        record = by_place.get(place(facts["id"], asked["case"], asked["variant"]))
+    for asked in facts.asked:
+        case = cases.get(asked.case)
+        record = by_place.get(place(facts.id, asked.case, asked.variant))
         if case is not None:
-            judged.append(judge(case, record, facts["id"], asked["variant"]))
+            judged.append(judge(case, record if isinstance(record, VariantRecord) else None, facts.id, asked.variant))
         else:
             # Nobody can say any more what was expected; what was asked for is not dropped.
-            about = {"cell": facts["id"], "case": asked["case"], "variant": asked["variant"]}
-            judged.append(Judged(**about, record=None, expectation=None, verdict=Verdict.UNKNOWN))
-    state_record = by_place.get((facts["id"],))
+            judged.append(
+                Judged(
+                    cell=facts.id, case=asked.case, variant=asked.variant, record=None, expectation=None,
+                    verdict=Verdict.UNKNOWN,
+                )
+            )  # fmt: skip
+    state_record = by_place.get((facts.id,))
     measured = any(one.record for one in judged)
-    expected = facts["state"]
-    words = (state_record or {}).get("message") or ""
+    expected = facts.state
+    words = state_record.message if isinstance(state_record, StateRecord) else ""
     if measured:
         state = CellState.READY
-    elif state_record:
-        state = CellState(state_record["cell"]["state"])
+    elif isinstance(state_record, StateRecord):
+        state = state_record.state
     else:
         # Without any record a state other than ready was not seen, either.
         state = CellState.READY if expected == CellState.READY else CellState.NOT_RUN
@@ -171,10 +178,10 @@ def _cell(
         # A cell that is known not to exist has no variants to wait for.
         judged = []
     return CellSummary(
-        id=facts["id"],
+        id=facts.id,
         facts=facts,
         state=str(state),
         words=words,
-        state_verdict=judge_cell_state(expected, state, facts.get("says", ""), words),
+        state_verdict=judge_cell_state(expected, state, facts.says, words),
         judged=tuple(judged),
     )

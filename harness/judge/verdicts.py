@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.specifiers import SpecifierSet
 
-from harness.contracts.records import MEASURED
+from harness.contracts.records import MEASURED, measured_of
 from harness.interface import CellState, Outcome
 from harness.judge.cost_verdict import LOST, CostVerdict, judge_cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record, VariantRecord
     from harness.interface import Claim, Expectation
     from harness.matrix.cases import Case
 
@@ -46,7 +46,7 @@ class Judged:
     cell: str
     case: str
     variant: Mapping[str, str]
-    record: Record | None
+    record: VariantRecord | None
     expectation: Expectation | None
     verdict: Verdict
     cost: CostVerdict = CostVerdict.UNKNOWN
@@ -65,15 +65,15 @@ class Judged:
     @property
     def words(self) -> str:
         """Say what there is to look at, alike for equal faults: signature, message, or the cost."""
-        record = self.record or {}
         if self.label != str(self.verdict):
             return LOST
-        return f"{self.outcome}: {record.get('signature') or record.get('message') or 'nothing was measured'}"
+        said = self.record.words if self.record else ""
+        return f"{self.outcome}: {said or 'nothing was measured'}"
 
     @property
     def outcome(self) -> str:
         """Give the outcome, ``not-run`` where nothing was recorded."""
-        return str(self.record["outcome"]) if self.record else str(Outcome.NOT_RUN)
+        return str(self.record.outcome) if self.record else str(Outcome.NOT_RUN)
 
     @property
     def needs_a_person(self) -> bool:
@@ -111,27 +111,22 @@ def covers(
     return True
 
 
-def versions_of(cell: Mapping[str, Any]) -> dict[str, str]:
-    """Give the versions of a record's cell, python among them."""
-    return {**cell["packages"], "python": cell["python"]}
-
-
 def expectation_for(case: Case, packages: Mapping[str, str], variant: Mapping[str, str]) -> Expectation | None:
     """Give the first expectation of a case that covers a measurement; None means ``passed``."""
     return next((one for one in case.expectations if covers(one.where, one.only, packages, variant)), None)
 
 
-def judge(case: Case, record: Record | None, cell: str, variant: Mapping[str, str]) -> Judged:
+def judge(case: Case, record: VariantRecord | None, cell: str, variant: Mapping[str, str]) -> Judged:
     """Judge one planned variant by its record, or by the absence of one."""
-    if record is None or record["outcome"] not in MEASURED:
+    if record is None or record.outcome not in MEASURED:
         return Judged(
             cell=cell, case=case.name, variant=variant, record=record, expectation=None, verdict=Verdict.UNKNOWN
         )
-    expectation = expectation_for(case, versions_of(record["cell"]), variant)
+    expectation = expectation_for(case, record.cell.versions, variant)
     expected = expectation.outcome if expectation else str(Outcome.PASSED)
     if matches(expectation, record):
         verdict = Verdict.AS_EXPECTED
-    elif record["outcome"] == Outcome.PASSED:
+    elif record.outcome == Outcome.PASSED:
         verdict = Verdict.FIXED
     elif expected == Outcome.PASSED:
         verdict = Verdict.REGRESSED
@@ -144,20 +139,20 @@ def judge(case: Case, record: Record | None, cell: str, variant: Mapping[str, st
         record=record,
         expectation=expectation,
         verdict=verdict,
-        cost=judge_cost(record.get("counters") or {}),
+        cost=judge_cost(record.counters),
     )
 
 
-def matches(expectation: Expectation | None, record: Record) -> bool:
+def matches(expectation: Expectation | None, record: VariantRecord) -> bool:
     """Tell whether a record is what was expected: the outcome, and the signature where there is a pattern."""
     if expectation is None:
-        return bool(record["outcome"] == Outcome.PASSED)
-    return bool(record["outcome"] == expectation.outcome) and signature_matches(expectation.signature, record)
+        return bool(record.outcome == Outcome.PASSED)
+    return bool(record.outcome == expectation.outcome) and signature_matches(expectation.signature, record)
 
 
-def signature_matches(pattern: str, record: Record) -> bool:
+def signature_matches(pattern: str, record: VariantRecord) -> bool:
     """Search a pattern in a record's signature and message; the empty pattern is found anywhere."""
-    text = f"{record.get('signature') or ''}\n{record.get('message') or ''}"
+    text = f"{record.signature or ''}\n{record.message or ''}"
     return re.search(pattern, text) is not None
 
 
@@ -178,20 +173,18 @@ def judge_cell_state(expected: str, state: str, says: str = "", words: str = "")
 
 def audit(case: Case, records: Iterable[Record]) -> list[AuditedClaim]:
     """Hold each claim of a case against the measured records that it speaks of."""
-    mine = [one for one in records if one.get("case") == case.name and one["outcome"] in MEASURED]
+    mine = measured_of(case.name, records)
     return [_audit_one(case, claim, mine) for claim in case.claims]
 
 
-def _audit_one(case: Case, claim: Claim, records: list[Record]) -> AuditedClaim:
-    agreeing: list[Record] = []
-    disagreeing: list[Record] = []
+def _audit_one(case: Case, claim: Claim, records: list[VariantRecord]) -> AuditedClaim:
+    agreeing: list[VariantRecord] = []
+    disagreeing: list[VariantRecord] = []
     for record in records:
         numbers = {path: _number(record, path) for path in claim.minimum}
-        if None not in numbers.values() and covers(
-            claim.where, claim.only, versions_of(record["cell"]), record["variant"]
-        ):
+        if None not in numbers.values() and covers(claim.where, claim.only, record.cell.versions, record.variant):
             enough = all(numbers[path] >= least for path, least in claim.minimum.items())
-            agrees = enough and record["outcome"] in claim.outcome and signature_matches(claim.signature, record)
+            agrees = enough and record.outcome in claim.outcome and signature_matches(claim.signature, record)
             (agreeing if agrees else disagreeing).append(record)
     if not agreeing and not disagreeing:
         result = Audit.UNTESTED
@@ -211,17 +204,18 @@ def _audit_one(case: Case, claim: Claim, records: list[Record]) -> AuditedClaim:
     )
 
 
-def _number(record: Record, path: str) -> Any:
-    value: Any = record
-    for name in path.split("."):
+def _number(record: VariantRecord, path: str) -> Any:
+    first, *rest = path.split(".")
+    value: Any = getattr(record, first, None)
+    for name in rest:
         value = value.get(name) if isinstance(value, dict) else None
     return value
 
 
-def _places(records: list[Record]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(record["cell"]["id"] for record in records))
+def _places(records: list[VariantRecord]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(record.cell.id for record in records))
 
 
-def _example(record: Record) -> str:
-    words = record.get("message") or record["outcome"]
-    return f"{record['cell']['id']} {'-'.join(record['variant'].values())}: {record['outcome']}, {words}"
+def _example(record: VariantRecord) -> str:
+    words = record.message or record.outcome
+    return f"{record.cell.id} {'-'.join(record.variant.values())}: {record.outcome}, {words}"

@@ -12,6 +12,8 @@ from harness.latency.statistics import CONFIDENCE
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from harness.contracts.record import VariantRecord
+
 AXES = ("new_tokens", "virtual_tokens")
 ARMS = ("cached", "uncached")
 _FEWEST = 3
@@ -36,10 +38,10 @@ class Curve:
     time: tuple[float, float, float] | None
 
 
-def curves_of(record: Mapping[str, Any]) -> list[Curve]:
+def curves_of(record: VariantRecord) -> list[Curve]:
     """Give the curves of a record of growth; none for other records, or when lengths are missing."""
-    points = (record.get("counters") or {}).get("growth") or []
-    timed = (record.get("latency") or {}).get("growth") or []
+    points = record.counters.get("growth") or []
+    timed = record.latency.get("growth") or []
     curves = []
     for axis in AXES:
         for arm in ARMS:

@@ -20,7 +20,7 @@ from harness.latency.statistics import FLOOR
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import VariantRecord
 
 FEWEST_NIGHTS = 4
 LIKELY = 0.2
@@ -33,21 +33,21 @@ _FINGERPRINT = ("cpu", "cores", "gpu", "platform")
 class Suspect:
     """A series that looks slower: the last record before, the newest one, and by which factor."""
 
-    before: Record
-    now: Record
+    before: VariantRecord
+    now: VariantRecord
     factor: float
 
 
-def suspects(records: Iterable[Record], *, arm: str = "cached", floor: float = FLOOR) -> list[Suspect]:
+def suspects(records: Iterable[VariantRecord], *, arm: str = "cached", floor: float = FLOOR) -> list[Suspect]:
     """Look through every series of records: one cell's place in its matrix, one variant, one kind of machine."""
-    series: dict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    series: dict[tuple[Any, ...], list[VariantRecord]] = defaultdict(list)
     for record in records:
         if arms_of(record).get(arm):
             series[_series_of(record)].append(record)
     found = []
     for mine in series.values():
-        nights = sorted(mine, key=lambda one: str(one["time"]))
-        values = [median(own_times(one["latency"][arm])) for one in nights]
+        nights = sorted(mine, key=lambda one: str(one.time))
+        values = [median(own_times(one.latency[arm])) for one in nights]
         change = slower_since(values, floor=floor)
         if change is not None:
             factor = median(values[change:]) / median(values[:change])
@@ -77,7 +77,7 @@ def pettitt(values: Sequence[float]) -> tuple[int, float]:
     return largest + 1, p
 
 
-def _series_of(record: Record) -> tuple[Any, ...]:
-    variant = tuple(sorted(record["variant"].items()))
-    machine = tuple(str(record["machine"].get(name)) for name in _FINGERPRINT)
-    return (record["cell"].get("matrix"), record["cell"]["id"], record["case"], variant, machine)
+def _series_of(record: VariantRecord) -> tuple[Any, ...]:
+    variant = tuple(sorted(record.variant.items()))
+    machine = tuple(str(getattr(record.machine, name)) for name in _FINGERPRINT)
+    return (record.cell.matrix, record.cell.id, record.case, variant, machine)

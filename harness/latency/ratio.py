@@ -9,6 +9,8 @@ from harness.latency.statistics import FEWEST_PAIRS, Ratio, ratio_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.contracts.record import VariantRecord
+
 
 def own_times(series: Mapping[str, Any]) -> list[float]:
     """Give the samples of an arm in seconds, less the time in which another process had its core.
@@ -20,13 +22,12 @@ def own_times(series: Mapping[str, Any]) -> list[float]:
     return [max(s - w, 1e-7) for s, w in zip(samples, series.get("waited_s") or [0.0] * len(samples), strict=True)]
 
 
-def arms_of(record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def arms_of(record: VariantRecord) -> dict[str, Mapping[str, Any]]:
     """Give the arms of a record that were timed and have their samples."""
-    latency = record.get("latency") or {}
-    return {name: one for name, one in latency.items() if isinstance(one, dict) and one.get("samples_s")}
+    return {name: one for name, one in record.latency.items() if isinstance(one, dict) and one.get("samples_s")}
 
 
-def cached_over_uncached(record: Mapping[str, Any]) -> Ratio | None:
+def cached_over_uncached(record: VariantRecord) -> Ratio | None:
     """Give the ratio of the arms ``cached`` and ``uncached``; None where either was not timed often enough.
 
     A record without its samples (a published one) brings the interval that it was published with.
@@ -36,5 +37,5 @@ def cached_over_uncached(record: Mapping[str, Any]) -> Ratio | None:
         cached, uncached = own_times(arms["cached"]), own_times(arms["uncached"])
         if len(cached) == len(uncached) >= FEWEST_PAIRS:
             return ratio_of(uncached, cached)
-    known = (record.get("latency") or {}).get("interval")
+    known = record.latency.get("interval")
     return Ratio(**known) if known else None

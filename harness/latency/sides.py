@@ -11,20 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from harness.contracts.job import Request
+from harness.contracts.record import VariantRecord
 from harness.environments.build import InstallFailed, build
 from harness.environments.resolve import Lock, resolve
-from harness.errors import EnvironmentFailure, UsageError
+from harness.errors import UsageError
+from harness.interface import Outcome
 from harness.latency.ratio import own_times
 from harness.latency.turns import Table, play
 from harness.machine import machine_facts
 from harness.matrix.cases import load_cases, select_variants
 from harness.run.keys import key_of
-from harness.run.workers import KeptWorker, cell_facts
+from harness.run.workers import Worker, WorkerEnded, cell_facts, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import CellFacts, Record
     from harness.environments.build import Environment
     from harness.environments.locks import LockBook
     from harness.latency.turns import Turn
@@ -53,7 +56,8 @@ class Pair:
 
         Without the time on the run queue, unless ``wall``.
         """
-        series = self.records[side].get("latency", {}).get(label)
+        record = self.records[side]
+        series = record.latency.get(label) if isinstance(record, VariantRecord) else None
         if not isinstance(series, dict):
             return []
         return list(series["samples_s"]) if wall else own_times(series)
@@ -79,10 +83,10 @@ class Sides:
         self._table = self._stack.enter_context(Table(self._folder))
         self._facts = {side: facts for side, (facts, _) in zip(SIDES, ready, strict=True)}
         self._overlays = {side: environment.overlays for side, (_, environment) in zip(SIDES, ready, strict=True)}
-        options: dict[str, Any] = {"limit_s": _MEETING_S + 1, "timed": True, "device": self.device}
+        settings = settings_for(self.run, limit_s=_MEETING_S + 1, timed=True, device=self.device)
         self._workers = {}
         for side, (_, environment) in zip(SIDES, ready, strict=True):
-            self._workers[side] = KeptWorker(environment, self.run.folder, side, **options)
+            self._workers[side] = Worker(environment, self.run, side, settings)
             self._stack.callback(self._workers[side].close)
         return self
 
@@ -91,7 +95,7 @@ class Sides:
         self._stack.close()
         self._pool.shutdown()
 
-    def _built(self, cell: Cell) -> tuple[dict[str, Any], Environment]:
+    def _built(self, cell: Cell) -> tuple[CellFacts, Environment]:
         lock = self.book.get(cell) or resolve(cell)
         if not isinstance(lock, Lock):
             message = f"cell {cell.id} cannot be had ({lock.state}): {lock.words[-300:]}; name another cell"
@@ -122,27 +126,31 @@ class Sides:
     def _ask(self, name: str, case: Case, variant: Mapping[str, str]) -> Record:
         side = name.partition("-")[0]
         facts = self._facts[side]
-        key = key_of(lock=facts["lock"], python=facts["python"], case=case, variant=variant, machine=machine_facts())
-        described = {
+        key = key_of(lock=str(facts.lock), python=facts.python, case=case, variant=variant, machine=machine_facts())
+        request = Request(
             # Not the key of an ordinary record: the samples of a comparison are not those of a run.
-            "key": f"compare-{key}",
-            "case": case.name,
-            "document": case.document,
-            "variant": dict(variant),
-            "timing": {"turns": self._table.address, "name": name},
-        }
+            key=f"compare-{key}",
+            case=case.name,
+            document=case.document,
+            variant=dict(variant),
+            timing={"turns": self._table.address, "name": name},
+        )
         benchmarks = f"{side}-{case.name}-{'-'.join(variant.values())}"
         try:
-            return self._workers[side].ask(
-                facts, self._overlays[side], described, self._folder / side, benchmarks=benchmarks
-            )
-        except EnvironmentFailure as error:
-            return {"cell": facts, "outcome": "crashed", "message": str(error), "latency": {}, "counters": {}}
+            (record,) = self._workers[side].measure(facts, self._overlays[side], (request,), benchmarks=benchmarks)
+        except WorkerEnded as error:
+            # Not written: no record of a run, only what became of this comparison.
+            return VariantRecord(
+                run=self.run.id, time="", cell=facts, key=request.key, case=case.name, variant=variant,
+                outcome=Outcome.CRASHED, message=str(error),
+            )  # fmt: skip
+        else:
+            return record
         finally:
             self._table.ended(name)
 
 
-def on_core(workers: Iterator[KeptWorker] | Any) -> None:
+def on_core(workers: Iterator[Worker] | Any) -> None:
     """Keep both workers on the core that is least busy now: a busier neighbour then slows both alike.
 
     Only one of them runs at a time. Where the system has no such call, nothing is done.

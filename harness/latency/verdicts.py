@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
+from harness.contracts.record import Record, VariantRecord
 from harness.interface import Outcome
 from harness.latency.statistics import FEWEST_BLOCKS, FLOOR, Comparison, Difference, compare, correct
 
@@ -62,19 +63,23 @@ def rows_of(pairs: Sequence[Pair], *, arm: str = "cached", floor: float = FLOOR)
 
 def counts_that_differ(pair: Pair) -> dict[str, tuple[Any, Any]]:
     """Give the exact counts that are not the same on both sides, by name."""
-    first, second = (pair.records[side].get("counters") or {} for side in ("first", "second"))
+    first, second = (_counters(pair.records[side]) for side in ("first", "second"))
     both = [name for name in COUNTERS if name in first and name in second]
     return {name: (first[name], second[name]) for name in both if first[name] != second[name]}
+
+
+def _counters(record: Record) -> Mapping[str, Any]:
+    return record.counters if isinstance(record, VariantRecord) else {}
 
 
 def why_not(pair: Pair, arm: str) -> str:
     """Say why a variant was not timed on both sides."""
     told = []
     for side, record in pair.records.items():
-        outcome = record.get("outcome") or record["cell"].get("state", "not measured")
-        if outcome != Outcome.PASSED:
-            told.append(f"{outcome} in the {side} cell ({(record.get('message') or '')[:120]})")
-        elif said := (record.get("latency") or {}).get("not_timed"):
+        outcome = record.outcome if isinstance(record, VariantRecord) else record.state
+        if not isinstance(record, VariantRecord) or record.outcome != Outcome.PASSED:
+            told.append(f"{outcome} in the {side} cell ({(record.message or '')[:120]})")
+        elif said := record.latency.get("not_timed"):
             told.append(f"not timed in the {side} cell ({said[:120]})")
     return "; ".join(told) or f"the case times no {arm!r} in both cells"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
+from harness.contracts.record import VariantRecord
 from harness.contracts.records import FAILED
 from harness.interface import Oracle, Outcome, variant_id
 from harness.report.failures import table
@@ -16,7 +17,6 @@ from harness.report.grid import MARKS, ORDER
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.contracts.records import Record
     from harness.matrix.cases import Case
 
 _ORACLES = {
@@ -44,12 +44,12 @@ other variants are its control. A case without a row never failed on a release, 
 _COLUMNS = "| case | what must hold | oracle | variants | newest cell | everywhere | seen failing in |"
 
 
-def catalogue_page(cases: Sequence[Case], records: Iterable[Record], sources: str) -> str:
+def catalogue_page(cases: Sequence[Case], records: Iterable[VariantRecord], sources: str) -> str:
     """Write the page. ``sources`` names in words what the records are."""
-    by_case: dict[str, list[Record]] = {case.name: [] for case in cases}
+    by_case: dict[str, list[VariantRecord]] = {case.name: [] for case in cases}
     for record in records:
-        if "key" in record and record["case"] in by_case:
-            by_case[record["case"]].append(record)
+        if isinstance(record, VariantRecord) and record.case in by_case:
+            by_case[record.case].append(record)
     variants = sum(len(case.variants) for case in cases)
     measured = sum(map(len, by_case.values()))
     words = f"{len(cases)} cases with {variants} variants; {measured} records from {sources}."
@@ -65,25 +65,25 @@ def catalogue_page(cases: Sequence[Case], records: Iterable[Record], sources: st
     return "\n".join(lines) + "\n"
 
 
-def tally(records: Iterable[Record]) -> str:
+def tally(records: Iterable[VariantRecord]) -> str:
     """Write outcomes as counts with marks."""
-    counts = Counter(Outcome(record["outcome"]) for record in records)
+    counts = Counter(Outcome(record.outcome) for record in records)
     return " ".join(f"{counts[outcome]}{MARKS[outcome]}" for outcome in ORDER if counts[outcome]) or "not measured"
 
 
-def newest(records: Sequence[Record]) -> list[Record]:
+def newest(records: Sequence[VariantRecord]) -> list[VariantRecord]:
     """Give the records of the newest peft beside the newest transformers, of releases alone."""
     if not records:
         return []
-    best = max(_age(record["cell"]["packages"]) for record in records)
+    best = max(_age(record.cell.packages) for record in records)
     seen = {}
     for record in records:
-        if _age(record["cell"]["packages"]) == best:
-            seen[variant_id(record["variant"])] = record
+        if _age(record.cell.packages) == best:
+            seen[variant_id(record.variant)] = record
     return list(seen.values())
 
 
-def _row(case: Case, records: Sequence[Record]) -> str:
+def _row(case: Case, records: Sequence[VariantRecord]) -> str:
     name = f"[{case.name}](#{case.name})"
     what = case.summary.replace("``", "`").replace("|", "\\|")
     cells = (
@@ -98,22 +98,22 @@ def _row(case: Case, records: Sequence[Record]) -> str:
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
-def _failing_cell(records: Iterable[Record]) -> str:
+def _failing_cell(records: Iterable[VariantRecord]) -> str:
     """Name the cell in which most variants fail that pass elsewhere, and a variant that does both."""
     records = list(records)
-    passes = {variant_id(one["variant"]) for one in records if one["outcome"] == Outcome.PASSED}
-    failing = [one for one in records if one["outcome"] in FAILED]
-    both = [one for one in failing if variant_id(one["variant"]) in passes]
+    passes = {variant_id(one.variant) for one in records if one.outcome == Outcome.PASSED}
+    failing = [one for one in records if one.outcome in FAILED]
+    both = [one for one in failing if variant_id(one.variant) in passes]
     if not failing:
         return "a planted fault alone"
     # A silent fault says most; a pair of releases in which everything raises says least.
-    told = [one for one in both if one["outcome"] == Outcome.WRONG] or both or failing
+    told = [one for one in both if one.outcome == Outcome.WRONG] or both or failing
     worst, _ = Counter(_versions(one) for one in told).most_common(1)[0]
     return worst + ("" if both else ", and passed nowhere but by its control")
 
 
-def _versions(record: Record) -> str:
-    packages = record["cell"]["packages"]
+def _versions(record: VariantRecord) -> str:
+    packages = record.cell.packages
     return f"peft {packages['peft']}, transformers {packages['transformers']}"
 
 

@@ -11,13 +11,13 @@ from packaging.version import Version
 
 from harness.contracts.records import FAILED
 from harness.interface import Outcome, variant_id
-from harness.judge.verdicts import expectation_for, versions_of
+from harness.judge.verdicts import expectation_for
 from harness.report.grid import MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import VariantRecord
     from harness.matrix.cases import Case
 
 PACKAGES = ("peft", "transformers", "sentence-transformers", "torch")
@@ -38,7 +38,7 @@ class Pair:
     how: str
 
 
-def table(cases: Iterable[Case], by_case: Mapping[str, Sequence[Record]]) -> list[str]:
+def table(cases: Iterable[Case], by_case: Mapping[str, Sequence[VariantRecord]]) -> list[str]:
     """Write one row for each case and each report that its windows name.
 
     The pair of cells is the nearest one: as few packages as possible differ, then as few releases as possible lie
@@ -52,12 +52,12 @@ def table(cases: Iterable[Case], by_case: Mapping[str, Sequence[Record]]) -> lis
     return lines
 
 
-def failures_by_report(case: Case, records: Iterable[Record]) -> dict[str, list[Record]]:
+def failures_by_report(case: Case, records: Iterable[VariantRecord]) -> dict[str, list[VariantRecord]]:
     """Sort the failing records by the link of the window that expects them, in order of the windows."""
-    found: dict[str, list[Record]] = {one.link: [] for one in case.expectations}
+    found: dict[str, list[VariantRecord]] = {one.link: [] for one in case.expectations}
     for record in records:
-        if record["outcome"] in FAILED:
-            window = expectation_for(case, versions_of(record["cell"]), record["variant"])
+        if record.outcome in FAILED:
+            window = expectation_for(case, record.cell.versions, record.variant)
             found.setdefault(window.link if window else "", []).append(record)
     return {link: failing for link, failing in found.items() if failing}
 
@@ -68,17 +68,19 @@ def axes_of(case: Case) -> tuple[str, ...]:
     return tuple(name for name in PACKAGES if name in ALWAYS | named)
 
 
-def nearest_pair(packages: Sequence[str], failing: Iterable[Record], records: Iterable[Record]) -> Pair | None:
+def nearest_pair(
+    packages: Sequence[str], failing: Iterable[VariantRecord], records: Iterable[VariantRecord]
+) -> Pair | None:
     """Give the nearest two cells of which one failed and the other passed the same variants; ``None`` without any.
 
     A cell is known by its versions of ``packages``.
     """
-    fails: dict[Versions, dict[str, Record]] = defaultdict(dict)
+    fails: dict[Versions, dict[str, VariantRecord]] = defaultdict(dict)
     passes: dict[Versions, set[str]] = defaultdict(set)
     for record in failing:
         fails[_versions(record, packages)][_variant(record)] = record
     for record in records:
-        if record["outcome"] == Outcome.PASSED:
+        if record.outcome == Outcome.PASSED:
             passes[_versions(record, packages)].add(_variant(record))
     rank = _ranks({*fails, *passes})
     best: tuple[tuple[int, int, bool, int, Versions, Versions], Pair] | None = None
@@ -97,7 +99,7 @@ def nearest_pair(packages: Sequence[str], failing: Iterable[Record], records: It
     return best[1] if best else None
 
 
-def _row(case: Case, link: str, failing: Sequence[Record], records: Sequence[Record]) -> str:
+def _row(case: Case, link: str, failing: Sequence[VariantRecord], records: Sequence[VariantRecord]) -> str:
     packages = axes_of(case)
     pair = nearest_pair(packages, failing, records)
     total = len({_variant(one) for one in failing})
@@ -112,26 +114,26 @@ def _row(case: Case, link: str, failing: Sequence[Record], records: Sequence[Rec
     return "| " + " | ".join([f"[{case.name}](#{case.name})", _short(link), *cells]) + " |"
 
 
-def _how(records: Iterable[Record]) -> str:
+def _how(records: Iterable[VariantRecord]) -> str:
     """Name the gravest way of failing that most of the records share: a silent fault says more than an error."""
-    told = Counter((record["outcome"] != Outcome.WRONG, record["outcome"], _signature(record)) for record in records)
+    told = Counter((record.outcome != Outcome.WRONG, record.outcome, _signature(record)) for record in records)
     (_, outcome, signature), _ = min(told.items(), key=lambda item: (item[0][0], -item[1], item[0]))
     return f"{MARKS[Outcome(outcome)]} {signature}".rstrip()
 
 
-def _signature(record: Record) -> str:
+def _signature(record: VariantRecord) -> str:
     """Give what tells one way of failing from another: the signature of an error, the words of a wrong answer."""
-    text = " ".join((record.get("signature") or record.get("message") or "").partition(" @ ")[0].split())
+    text = " ".join((record.signature or record.message or "").partition(" @ ")[0].split())
     short = text if len(text) <= WIDEST else text[: WIDEST - 1].rstrip() + "…"
     return "`" + short.replace("|", "\\|").replace("`", "'") + "`" if short else ""
 
 
-def _variant(record: Record) -> str:
-    return variant_id({axis: value for axis, value in record["variant"].items() if axis not in {"device", "dtype"}})
+def _variant(record: VariantRecord) -> str:
+    return variant_id({axis: value for axis, value in record.variant.items() if axis not in {"device", "dtype"}})
 
 
-def _versions(record: Record, packages: Sequence[str]) -> Versions:
-    there = record["cell"]["packages"]
+def _versions(record: VariantRecord, packages: Sequence[str]) -> Versions:
+    there = record.cell.packages
     return tuple(there.get(name, "").partition("+")[0] for name in packages)
 
 

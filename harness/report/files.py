@@ -100,10 +100,10 @@ def junit(summary: Summary) -> str:
             broken = ET.SubElement(suite, "testcase", classname=cell.id, name="environment")
             ET.SubElement(broken, "failure", message=cell.state).text = cell.words
         for one in cell.judged:
-            seconds = str((one.record or {}).get("duration_s") or 0)
+            seconds = str((one.record and one.record.duration_s) or 0)
             name = f"{one.case}[{'-'.join(one.variant.values())}]"
             test = ET.SubElement(suite, "testcase", classname=cell.id, name=name, time=seconds)
-            said = (one.record or {}).get("message") or ("" if one.label == str(one.verdict) else one.words)
+            said = (one.record and one.record.message) or ("" if one.label == str(one.verdict) else one.words)
             words = f"{one.label}: {one.outcome}: {said}"
             if one.needs_a_person:
                 ET.SubElement(test, "failure", message=_printable(words))
@@ -126,7 +126,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "cells": [
             {
                 "id": cell.id,
-                "why": cell.facts["why"],
+                "why": cell.facts.why,
                 "state": cell.state,
                 "message": cell.words,
                 "verdict": cell.state_verdict,
@@ -138,8 +138,8 @@ def as_json(summary: Summary) -> dict[str, Any]:
                         "outcome": one.outcome,
                         "verdict": one.verdict,
                         "cost": one.cost,
-                        "signature": (one.record or {}).get("signature"),
-                        "message": (one.record or {}).get("message"),
+                        "signature": one.record and one.record.signature,
+                        "message": one.record and one.record.message,
                     }
                     for one in cell.judged
                 ],

@@ -51,13 +51,13 @@ class Pivot:
 
 def pivot_of(summary: Summary) -> Pivot | None:
     """Give the pivot of a summary whose many cells differ in two packages alone; None for others."""
-    pins = [cell.facts["pins"] for cell in summary.cells]
+    pins = [cell.facts.pins for cell in summary.cells]
     varying = [name for name in PACKAGES if len({one.get(name) for one in pins}) > 1]
     if len(summary.cells) < FEWEST_CELLS or len(varying) != len(("rows", "columns")):
         return None
     sorted_versions = {name: _in_order({one.get(name, "-") for one in pins}) for name in varying}
     rows, columns = sorted(varying, key=lambda name: -len(sorted_versions[name]))
-    cells = {(cell.facts["pins"].get(rows, "-"), cell.facts["pins"].get(columns, "-")): cell for cell in summary.cells}
+    cells = {(cell.facts.pins.get(rows, "-"), cell.facts.pins.get(columns, "-")): cell for cell in summary.cells}
     if len(cells) < len(summary.cells):
         return None
     return Pivot(

@@ -98,7 +98,7 @@ def growth_sections(summary: Summary) -> list[GrowthSection]:
     sections: dict[str, GrowthSection] = {}
     for cell in reversed(summary.cells):
         for one in cell.judged:
-            curves = curves_of(one.record or {})
+            curves = curves_of(one.record) if one.record else []
             name = f"{one.case} {_name(one)}"
             if curves and name not in sections:
                 sections[name] = GrowthSection(
@@ -133,9 +133,8 @@ def _times(curve: Curve) -> tuple[str, str, list[tuple[float, float, float, floa
 
 
 def _row(cell: CellSummary, one: Judged) -> LatencyRow | None:
-    record = one.record or {}
-    arms = arms_of(record)
-    if not arms.keys() & set(ARMS):
+    record = one.record
+    if record is None or not (arms := arms_of(record)).keys() & set(ARMS):
         return None
     return LatencyRow(
         case=one.case,
@@ -146,7 +145,7 @@ def _row(cell: CellSummary, one: Judged) -> LatencyRow | None:
         uncached=_arm(arms.get("uncached")),
         ratio=cached_over_uncached(record),
         samples=max(len(arm["samples_s"]) for arm in arms.values()),
-        counters=record.get("counters") or {},
+        counters=record.counters,
     )
 
 
@@ -173,5 +172,5 @@ def _name(one: Judged) -> str:
 
 
 def _versions(one: Judged) -> str:
-    versions = one.record["cell"]["packages"] if one.record else {}
+    versions = one.record.cell.packages if one.record else {}
     return f"peft {versions.get('peft')}, transformers {versions.get('transformers')}"

@@ -38,7 +38,7 @@ def in_words(account: Account) -> list[str]:
         if not group.proven:
             lines.append("  (exact, but too large to prove that fewer windows would not do)")
         if group.table.undecided:
-            ids = ", ".join(group.table.cells[point]["id"] for point in group.table.undecided[:3])
+            ids = ", ".join(group.table.cells[point].id for point in group.table.undecided[:3])
             lines += _wrapped(
                 f"versions alone do not decide in {len(group.table.undecided)} cells, such as {ids}", "  "
             )
@@ -150,7 +150,7 @@ def _group_data(group: Group, account: Account) -> dict[str, Any]:
         "counts": [{**_label_data(label), "cells": count} for label, count in group.counts()],
         "otherwise": PASSED.outcome,
         "proven_smallest": group.proven,
-        "not_decided_by_versions": [group.table.cells[point]["id"] for point in group.table.undecided],
+        "not_decided_by_versions": [group.table.cells[point].id for point in group.table.undecided],
         "windows": [_window_data(told, group) for told in group.told],
     }
 
@@ -163,7 +163,7 @@ def _window_data(told: Told, group: Group) -> dict[str, Any]:
     return {
         **_label_data(told.window.label),
         "where": conditions_of(told.window.box, group.table.axes),
-        "cells": [group.table.cells[point]["id"] for point in told.window.points],
+        "cells": [group.table.cells[point].id for point in told.window.points],
         "kinds": [{"kind": kind, "cells": count} for kind, count in told.kinds],
         "bounds": [
             {

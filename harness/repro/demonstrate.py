@@ -10,9 +10,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.contracts.records import place, place_of, read_run
+from harness.contracts.records import place, place_of, read_run, variants_in
 from harness.environments.index import uv_environment
 from harness.environments.resolve import find_uv
+from harness.errors import EnvironmentFailure
 from harness.interface import Outcome, variant_id
 from harness.judge.verdicts import expectation_for
 from harness.matrix.plan import Selection
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import VariantRecord
     from harness.interface import Expectation
     from harness.matrix.cases import Case
     from harness.matrix.spec import Cell, Matrix
@@ -54,7 +55,7 @@ class Shown:
     """What a script showed, beside the record of the same place."""
 
     window: Window
-    record: Record
+    record: VariantRecord
     outcome: str
     signature: str | None
     words: str
@@ -67,10 +68,10 @@ class Shown:
     def same(self) -> bool:
         """Tell whether script and record agree in outcome, signature and words without numbers, and the status fits."""
         known = self.record
-        status = {"passed": 0, "wrong": 1, "error": 1}.get(known["outcome"], 2)
+        status = {"passed": 0, "wrong": 1, "error": 1}.get(known.outcome, 2)
         told = (self.outcome, self.signature, self.status)
-        agrees = known["message"] is None or _wordless(known["message"]) == _wordless(self.words)
-        return agrees and told == (known["outcome"], known["signature"], status)
+        agrees = known.message is None or _wordless(known.message) == _wordless(self.words)
+        return agrees and told == (known.outcome, known.signature, status)
 
 
 def windows(matrix: Matrix, cases: Sequence[Case], count: int) -> list[Window]:
@@ -117,7 +118,10 @@ def demonstrate(matrix: Matrix, chosen: Sequence[Window], run: Run) -> Iterator[
         run_matrix(matrix, (window.case,), selection, run, jobs=1)
         variant = {**window.variant, "device": "cpu", "dtype": "float32"}
         wanted = place(window.cell.id, window.case.name, variant)
-        record = next(one for one in read_run(run.folder) if place_of(one) == wanted)
+        record = next((one for one in variants_in(read_run(run.folder)) if place_of(one) == wanted), None)
+        if record is None:
+            message = f"{window.name} in {window.cell.id} has no record; its cell is not ready: see {run.folder}"
+            raise EnvironmentFailure(message)
         text = script(window.case, variant, lock_of(matrix, window.cell), window.cell.python)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{index:02d}_{window.case.name}.py"
@@ -125,7 +129,7 @@ def demonstrate(matrix: Matrix, chosen: Sequence[Window], run: Run) -> Iterator[
         yield show(path, window, record)
 
 
-def show(path: Path, window: Window, record: Record) -> Shown:
+def show(path: Path, window: Window, record: VariantRecord) -> Shown:
     """Run one script with ``uv run`` and read what it says."""
     begin = time.monotonic()
     command = [find_uv(), "run", "--no-project", str(path)]

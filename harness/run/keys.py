@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.contracts.record import Machine
     from harness.matrix.cases import Case
 
 
@@ -22,7 +23,7 @@ def key_of(
     python: str,
     case: Case,
     variant: Mapping[str, str],
-    machine: Mapping[str, Any],
+    machine: Machine,
     timed: bool = True,
     examples: int | None = None,
 ) -> str:
@@ -35,7 +36,7 @@ def key_of(
         "variant": dict(variant),
         **({} if timed else {"timed": False}),
         **({} if examples is None else {"examples": examples}),
-        "machine": [machine["cpu"], machine["platform"], machine["gpu"], os.environ.get("UV_TORCH_BACKEND", "")],
+        "machine": [machine.cpu, machine.platform, machine.gpu, os.environ.get("UV_TORCH_BACKEND", "")],
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from harness.contracts.plan import plan_text
 from harness.errors import UsageError
-from harness.run.runs import add_cell
 
 if TYPE_CHECKING:
     from harness.run.runs import Run
@@ -26,18 +26,15 @@ def merge_runs(runs: list[Run], target: Run) -> Run:
     """
     plans = [run.plan() for run in runs]
     for name in ("matrix", "device"):
-        values = {plan[name] for plan in plans}
+        values = {str(getattr(plan, name)) for plan in plans}
         if len(values) > 1:
             message = f"these runs differ in {name}: {', '.join(sorted(values))}; merge one kind at a time"
             raise UsageError(message)
-    cells: dict[str, dict[str, Any]] = {}
-    for plan in plans:
-        for cell in plan["cells"]:
-            add_cell(cells, cell)
     if target.id in {run.id for run in runs}:
         message = f"run {target.id} is one of those to join; give the joined run another name with --run-id"
         raise UsageError(message)
-    head = {**plans[0], "run": target.id, "cells": list(cells.values()), "merged": [run.id for run in runs]}
+    cells = (cell for plan in plans for cell in plan.cells)
+    joined = replace(plans[0], run=target.id, cells=(), merged=tuple(run.id for run in runs)).with_cells(cells)
     target.folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.folder.with_name(f".{target.id}.lock")):
         _refuse_what_was_measured(target)
@@ -45,7 +42,7 @@ def merge_runs(runs: list[Run], target: Run) -> Run:
         try:
             for run in runs:
                 _copy_parts(run, fresh)
-            (fresh / "plan.json").write_text(json.dumps(head, ensure_ascii=False), encoding="utf-8")
+            (fresh / "plan.json").write_text(plan_text(joined), encoding="utf-8")
             _put_in_place(fresh, target.folder)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -68,7 +65,7 @@ def _refuse_what_was_measured(target: Run) -> None:
     """Raise :class:`UsageError` unless ``target`` is free, or was itself made by a merge."""
     if not target.folder.exists():
         return
-    if not target.plan_path.is_file() or "merged" not in target.plan():
+    if not target.plan_path.is_file() or target.plan().merged is None:
         message = f"run {target.id} is there already and was not made by merge; give another --run-id"
         raise UsageError(message)
 

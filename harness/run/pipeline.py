@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness.contracts.records import KNOWN, append_records, read_run
+from harness.contracts.job import Request
+from harness.contracts.plan import Plan
+from harness.contracts.records import KNOWN, append_records, read_run, variants_in
 from harness.environments.disk import keep_within_budget
 from harness.environments.locks import lock_book
 from harness.environments.resolve import Lock, Unresolved, resolve
@@ -19,10 +21,10 @@ from harness.run.cost import MemoryWatch, free_memory_jobs
 from harness.run.keys import key_of
 from harness.run.runs import Run, unfinished_runs
 from harness.run.store import Store
-from harness.run.workers import Measurement, WorkItem
+from harness.run.workers import Measurement, WorkItem, settings_for
 
 if TYPE_CHECKING:
-    from harness.contracts.records import Record
+    from harness.contracts.record import VariantRecord
     from harness.environments.locks import LockBook
     from harness.matrix.cases import Case
     from harness.matrix.plan import PlannedCell
@@ -55,21 +57,24 @@ def run_matrix(
     planned = plan_run(matrix, cases, selection)
     store = Store(reports_folder() / "store.sqlite")
     for unfinished in unfinished_runs():
-        store.add(record for record in read_run(unfinished.folder) if "key" in record)
-    run.add_plan({"matrix": matrix.name, "title": matrix.title, "device": selection.device, "run": run.id}, planned)
+        store.add(variants_in(read_run(unfinished.folder)))
+    run.add_plan(Plan(matrix=matrix.name, title=matrix.title, device=selection.device, run=run.id), planned)
     locks = resolve_all([one.cell for one in planned], lock_book(matrix), relock=relock)
     items, reused = divide(planned, locks, matrix, run, None if fresh else store)
-    progress = Progress(sum(len(item.variants) for item in items), reused=reused)
+    progress = Progress(sum(len(item.requests) for item in items), reused=reused)
     progress.start()
     measurement = Measurement(
         run,
         progress,
-        limit_s=matrix.limit_s,
-        timed=matrix.timed,
-        examples=matrix.examples,
-        device=selection.device,
-        weights=selection.weights,
-        fork=fork,
+        settings_for(
+            run,
+            limit_s=matrix.limit_s,
+            timed=matrix.timed,
+            examples=matrix.examples,
+            device=selection.device,
+            weights=selection.weights.job() if selection.weights else {},
+            fork=fork,
+        ),
     )
     for cell, answer in zip((one.cell for one in planned), locks, strict=True):
         if isinstance(answer, Unresolved):
@@ -83,7 +88,7 @@ def run_matrix(
             groups = share_out(group_by_base(items), workers if selection.device == "cpu" else 1)
             measure_groups(measurement, groups, workers)
     finally:
-        store.add(record for record in read_run(run.folder) if "key" in record)
+        store.add(variants_in(read_run(run.folder)))
         run.mark_finished()
     if items:
         watch.cost.write(run.folder / f"cost.{_part(planned)}.json")
@@ -103,7 +108,7 @@ def unmeasured_bases(matrix: Matrix, cases: tuple[Case, ...]) -> tuple[str, ...]
     left = []
     for one in plan_run(matrix, cases, Selection()):
         lock = book.get(one.cell)
-        keys = {describe["key"] for describe in _describe(one, lock, matrix)} if lock else set()
+        keys = {request.key for request in _requests(one, lock, matrix)} if lock else set()
         if lock is None or store is None or keys - store.find(keys).keys():
             left.append(one.cell.base_id)
     return tuple(dict.fromkeys(left))
@@ -137,29 +142,29 @@ def divide(
     Known are the records of this very run (it is being resumed) and those in ``store``; the
     latter are copied into the run. Returns the work and the number of known variants.
     """
-    here = {(one["cell"]["id"], one["key"]) for one in read_run(run.folder) if one.get("outcome") in KNOWN}
+    here = {(one.cell.id, one.key) for one in variants_in(read_run(run.folder)) if one.outcome in KNOWN}
     items: list[WorkItem] = []
-    copied: list[Record] = []
+    copied: list[VariantRecord] = []
     known = 0
     for one, lock in zip(planned, locks, strict=True):
         if isinstance(lock, Unresolved):
             continue
-        wanted = {describe["key"]: describe for describe in _describe(one, lock, matrix)}
+        wanted = {request.key: request for request in _requests(one, lock, matrix)}
         missing = {key for key in wanted if (one.cell.id, key) not in here}
         found = store.find(missing) if store else {}
         copied += [_in_cell(record, one.cell.id, matrix.name) for record in found.values()]
         known += len(wanted) - len(missing) + len(found)
-        work = tuple(describe for key, describe in wanted.items() if key in missing - found.keys())
+        work = tuple(request for key, request in wanted.items() if key in missing - found.keys())
         if work:
-            items.append(WorkItem(cell=one.cell, matrix=matrix.name, lock=lock, variants=work))
+            items.append(WorkItem(cell=one.cell, matrix=matrix.name, lock=lock, requests=work))
     if copied:
         append_records(run.folder / "records" / f"known.{_part(planned)}.jsonl", copied)
     return items, known
 
 
-def _in_cell(record: Record, cell: str, matrix: str) -> Record:
+def _in_cell(record: VariantRecord, cell: str, matrix: str) -> VariantRecord:
     """Let a record stand for a cell with the same lock under another name."""
-    return {**record, "cell": {**record["cell"], "id": cell, "matrix": matrix}}
+    return replace(record, cell=replace(record.cell, id=cell, matrix=matrix))
 
 
 def group_by_base(items: list[WorkItem]) -> list[list[WorkItem]]:
@@ -190,21 +195,21 @@ def _halves(group: list[WorkItem]) -> tuple[list[WorkItem], list[WorkItem]]:
     if len(group) > 1:
         return group[::2], group[1::2]
     (item,) = group
-    by_case: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for variant in item.variants:
-        by_case[variant["case"]].append(variant)
-    one: list[dict[str, Any]] = []
-    other: list[dict[str, Any]] = []
-    for variants in sorted(by_case.values(), key=len, reverse=True):
-        (one if len(one) <= len(other) else other).extend(variants)
+    by_case: dict[str, list[Request]] = defaultdict(list)
+    for request in item.requests:
+        by_case[request.case].append(request)
+    one: list[Request] = []
+    other: list[Request] = []
+    for requests in sorted(by_case.values(), key=len, reverse=True):
+        (one if len(one) <= len(other) else other).extend(requests)
     return (
-        [replace(item, variants=tuple(one), part=f"{item.part}.1")],
-        [replace(item, variants=tuple(other), part=f"{item.part}.2")],
+        [replace(item, requests=tuple(one), part=f"{item.part}.1")],
+        [replace(item, requests=tuple(other), part=f"{item.part}.2")],
     )
 
 
 def _load(group: list[WorkItem]) -> int:
-    return sum(len(item.variants) for item in group)
+    return sum(len(item.requests) for item in group)
 
 
 def measure_groups(measurement: Measurement, groups: list[list[WorkItem]], jobs: int) -> None:
@@ -220,11 +225,11 @@ def measure_groups(measurement: Measurement, groups: list[list[WorkItem]], jobs:
             raise
 
 
-def _describe(one: PlannedCell, lock: Lock, matrix: Matrix) -> list[dict[str, Any]]:
+def _requests(one: PlannedCell, lock: Lock, matrix: Matrix) -> list[Request]:
     machine = machine_facts()
     return [
-        {
-            "key": key_of(
+        Request(
+            key=key_of(
                 lock=lock.digest,
                 python=one.cell.python,
                 case=case,
@@ -233,10 +238,10 @@ def _describe(one: PlannedCell, lock: Lock, matrix: Matrix) -> list[dict[str, An
                 timed=matrix.timed,
                 examples=matrix.examples,
             ),
-            "case": case.name,
-            "document": case.document,
-            "variant": variant,
-        }
+            case=case.name,
+            document=case.document,
+            variant=variant,
+        )
         for case, variant in one.variants
     ]
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text, read_plan
 from harness.errors import UsageError
 from harness.paths import file_name, reports_folder
 from harness.program import PROGRAM
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from harness.matrix.plan import PlannedCell
@@ -43,13 +44,12 @@ class Run:
         """Give the path of the plan."""
         return self.folder / "plan.json"
 
-    def plan(self) -> dict[str, Any]:
-        """Read what was asked for: ``matrix``, ``title``, ``device`` and a list of ``cells``."""
+    def plan(self) -> Plan:
+        """Read what was asked for. Raises :class:`UsageError` where there is no such run."""
         if not self.plan_path.is_file():
             message = f"no run {self.id!r} in {reports_folder() / 'runs'}; measure one with: {PROGRAM} run documented"
             raise UsageError(message)
-        plan: dict[str, Any] = json.loads(self.plan_path.read_text(encoding="utf-8"))
-        return plan
+        return read_plan(self.plan_path)
 
     def mark_unfinished(self) -> None:
         """Leave a mark until :meth:`mark_finished`: after a kill, the next run takes the records in."""
@@ -59,46 +59,42 @@ class Run:
         """Take away the mark of this process."""
         (self.folder / f"unfinished-{os.getpid()}").unlink(missing_ok=True)
 
-    def add_plan(self, head: dict[str, Any], cells: tuple[PlannedCell, ...]) -> None:
-        """Write the plan, or add cells to it: sessions of one run each plan their part."""
+    def add_plan(self, head: Plan, cells: Iterable[PlannedCell]) -> None:
+        """Write the plan, or add cells to it: sessions of one run each plan their part.
+
+        Raises :class:`UsageError` when the run is of another matrix or device.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / "plan.lock"):
-            known = self.plan() if self.plan_path.is_file() else {**head, "cells": []}
-            for name in ("matrix", "device"):
-                if known[name] != head[name]:
-                    message = f"run {self.id} has {name} {known[name]!r}, not {head[name]!r}; start a new run"
+            known = self.plan() if self.plan_path.is_file() else head
+            for name, before, now in (("matrix", known.matrix, head.matrix), ("device", known.device, head.device)):
+                if before != now:
+                    message = f"run {self.id} has {name} {before!r}, not {now!r}; start a new run"
                     raise UsageError(message)
-            merged = {one["id"]: one for one in known["cells"]}
-            for planned in cells:
-                asked = [{"case": case.name, "variant": variant} for case, variant in planned.variants]
-                facts = {
-                    "id": planned.cell.id,
-                    "base": planned.cell.base_id,
-                    "python": planned.cell.python,
-                    "pins": dict(planned.cell.pins),
-                    "as_of": planned.cell.as_of.isoformat() if planned.cell.as_of else None,
-                    "why": planned.cell.why,
-                    "state": planned.cell.state,
-                    "says": planned.cell.says,
-                    "asked": asked,
-                }
-                add_cell(merged, facts)
             partial = self.plan_path.with_suffix(f".{os.getpid()}")
-            partial.write_text(
-                json.dumps({**known, "cells": list(merged.values())}, ensure_ascii=False), encoding="utf-8"
-            )
+            partial.write_text(plan_text(known.with_cells(map(asked_cell, cells))), encoding="utf-8")
             partial.replace(self.plan_path)
+
+
+def asked_cell(planned: PlannedCell) -> AskedCell:
+    """Return a planned cell as a plan has it."""
+    cell = planned.cell
+    return AskedCell(
+        id=cell.id,
+        base=cell.base_id,
+        python=cell.python,
+        pins=dict(cell.pins),
+        as_of=cell.as_of.isoformat() if cell.as_of else None,
+        why=cell.why,
+        state=cell.state,
+        says=cell.says,
+        asked=tuple(AskedVariant(case=case.name, variant=variant) for case, variant in planned.variants),
+    )
 
 
 def new_run(name: str) -> Run:
     """Name a new run after its matrix and this second."""
     return Run(id=f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
-
-
-def add_cell(cells: dict[str, dict[str, Any]], facts: dict[str, Any]) -> None:
-    """Add a planned cell to others, by id; what both ask of one cell is joined, each variant once."""
-    before = cells.get(facts["id"], {}).get("asked", [])
-    cells[facts["id"]] = {**facts, "asked": before + [one for one in facts["asked"] if one not in before]}
 
 
 def unfinished_runs() -> list[Run]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from harness.contracts.records import LASTING, Record
+from harness.contracts.record import VariantRecord, record_line
+from harness.contracts.records import LASTING, read_record, variants_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,33 +37,33 @@ class Store:
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=60, isolation_level=None)
 
-    def add(self, records: Iterable[Record]) -> None:
+    def add(self, records: Iterable[VariantRecord]) -> None:
         """Keep lasting records; one that was not run, or timed out, would hide a later measurement."""
         rows = [
-            (r["key"], r["run"], r["time"], r["cell"]["id"], r["case"], r["outcome"], json.dumps(r, ensure_ascii=False))
+            (r.key, r.run, r.time, r.cell.id, r.case, str(r.outcome), record_line(r).decode())
             for r in records
-            if r.get("outcome") in LASTING
+            if r.outcome in LASTING
         ]
         with closing(self._connect()) as connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.executemany("INSERT OR IGNORE INTO record VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             connection.execute("COMMIT")
 
-    def find(self, keys: Iterable[str]) -> dict[str, Record]:
+    def find(self, keys: Iterable[str]) -> dict[str, VariantRecord]:
         """Give the newest record of each key that is known."""
         wanted = list(keys)
-        found: dict[str, Record] = {}
+        found: dict[str, VariantRecord] = {}
         with closing(self._connect()) as connection:
             for start in range(0, len(wanted), _CHUNK):
                 chunk = wanted[start : start + _CHUNK]
                 marks = ",".join("?" * len(chunk))
                 rows = connection.execute(f"SELECT key, json FROM record WHERE key IN ({marks}) ORDER BY time", chunk)  # noqa: S608
-                found |= {key: json.loads(text) for key, text in rows}
+                found |= {key: record for key, text in rows if isinstance(record := read_record(text), VariantRecord)}
         return found
 
-    def of_matrix(self, matrix: str) -> list[Record]:
+    def of_matrix(self, matrix: str) -> list[VariantRecord]:
         """Give every record of a matrix, of all runs, the oldest first."""
         with closing(self._connect()) as connection:
             rows = connection.execute("SELECT json FROM record ORDER BY time")
-            records = [json.loads(text) for (text,) in rows]
-        return [record for record in records if record["cell"].get("matrix") == matrix]
+            records = list(variants_in(read_record(text) for (text,) in rows))
+        return [record for record in records if record.cell.matrix == matrix]

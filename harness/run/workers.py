@@ -1,4 +1,4 @@
-"""Run: hand each base its job, listen to its worker, keep what it wrote."""
+"""Run cells in workers: one process on one base that imports torch once, and is handed cell after cell."""
 
 from __future__ import annotations
 
@@ -15,29 +15,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.contracts.records import append_records, mend, read_records
+from harness.contracts.job import CellJob, Job, Settings, cell_job_data, job_data
+from harness.contracts.record import CellFacts, Record, StateRecord
+from harness.contracts.records import append_records, mend, read_record
 from harness.environments.build import Environment, InstallFailed, build, cache_folder
 from harness.environments.index import clean_environment
 from harness.errors import EnvironmentFailure
-from harness.interface import SCHEMA, CellState
+from harness.interface import CellState
 from harness.machine import machine_facts
 from harness.matrix.spec import PACKAGES
 from harness.paths import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from harness.contracts.job import Request
     from harness.environments.resolve import Lock
     from harness.matrix.spec import Cell
-    from harness.matrix.weights import RealWeights
     from harness.progress import Progress
     from harness.run.runs import Run
 
     Builder = Callable[[Lock, str], Environment]
-
-    from harness.contracts.records import Record
-    from harness.environments.build import Environment
-
+    Tell = Callable[[Mapping[str, Any]], None]
 
 FORKS = sys.platform == "linux"
 """Elsewhere a process that has started threads, as torch does, must not be forked."""
@@ -45,10 +44,191 @@ FORKS = sys.platform == "linux"
 WORKER = ROOT / "harness" / "cell" / "worker.py"
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
+_MOST_WORKERS = 3
+"""Workers that a pool keeps alive: each holds about half a GiB, and the last few bases are asked again."""
+
+
+def settings_for(
+    run: Run,
+    *,
+    limit_s: float,
+    device: str,
+    timed: bool,
+    fork: bool = True,
+    examples: int | None = None,
+    weights: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Settings:
+    """Return the settings of a run's workers. Failing examples are remembered in the cache, and told within the run."""
+    return Settings(
+        limit_s=limit_s,
+        device=device,
+        timed=timed,
+        fork=fork and FORKS,
+        examples=examples,
+        memory=str(cache_folder() / "examples"),
+        told=str(run.folder / "examples.jsonl"),
+        weights=weights or {},
+    )
+
+
+class WorkerEnded(Exception):
+    """The worker process itself ended before it was done; the message has its status and the end of its log."""
+
+
+class Worker:
+    """One worker process on one base, the only client of ``harness/cell/worker.py``.
+
+    Start it from a thread that lives as long as it does: Linux ends it with that thread.
+    """
+
+    def __init__(self, environment: Environment, run: Run, name: str, settings: Settings) -> None:
+        """Start the process; its records, logs and benchmarks go to the run's folder under ``name``."""
+        self.name = name
+        self._run, self._read = run, 0
+        self._output = run.folder / "records" / f"{name}.{os.getpid()}.jsonl"
+        self._log = run.folder / "logs" / f"{name}.worker.log"
+        for path in (self._output, self._log, run.folder / "benchmarks" / name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        mend(self._output)
+        if self._output.is_file():
+            self._read = self._output.stat().st_size
+        self._scratch = tempfile.TemporaryDirectory(prefix="prompt-bench-")
+        job = Job(
+            root=str(ROOT),
+            behind=tuple(map(str, environment.behind)),
+            output=str(self._output),
+            run=run.id,
+            machine=machine_facts(),
+            settings=settings,
+        )
+        path = Path(self._scratch.name) / "job.json"
+        path.write_text(json.dumps(job_data(job)), encoding="utf-8")
+        with self._log.open("a", encoding="utf-8") as errors:
+            self._process = subprocess.Popen(  # noqa: S603 - the interpreter of an environment we built
+                [str(environment.python), "-P", str(WORKER), str(path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**clean_environment(os.environ), **THREADS},
+                cwd=self._scratch.name,
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        """Use the worker until the block ends."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the worker; what it wrote stays."""
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """Return the process id; its children inherit what is set for it."""
+        return self._process.pid
+
+    def measure(
+        self,
+        cell: CellFacts,
+        overlays: tuple[Path, ...],
+        requests: tuple[Request, ...],
+        *,
+        benchmarks: str = "",
+        tell: Tell | None = None,
+    ) -> list[Record]:
+        """Measure variants in one cell; return the records that were written, or the cell's state.
+
+        ``benchmarks`` names pytest-benchmark's file (the cell's id does otherwise); ``tell`` hears every event of
+        the worker. Raises :class:`WorkerEnded` when the worker itself ended; what it wrote until then stays.
+        """
+        entry = CellJob(
+            cell=cell,
+            overlays=tuple(map(str, overlays)),
+            log=str(self._run.folder / "logs" / f"{cell.id}.log"),
+            benchmarks=str(self._run.folder / "benchmarks" / f"{benchmarks or cell.id}.json"),
+            scratch=str(Path(self._scratch.name) / "cases"),
+            requests=requests,
+        )
+        assert self._process.stdin is not None  # noqa: S101 - PIPE was asked for
+        assert self._process.stdout is not None  # noqa: S101 - PIPE was asked for
+        try:
+            self._process.stdin.write(json.dumps(cell_job_data(entry)) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+        for line in iter(self._process.stdout.readline, ""):
+            event = json.loads(line)
+            if tell is not None:
+                tell(event)
+            if event["event"] == "done":
+                return self._new_records()
+        raise self._ended()
+
+    def stop(self) -> None:
+        """End the process at once, from any thread; :meth:`close` has to follow."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """End the process and remove its scratch folder; what it wrote stays."""
+        self.stop()
+        with self._process:
+            pass
+        self._scratch.cleanup()
+
+    def _new_records(self) -> list[Record]:
+        with self._output.open("rb") as output:
+            output.seek(self._read)
+            data = output.read()
+        self._read += len(data)
+        return [read_record(line, str(self._output)) for line in data.splitlines()]
+
+    def _ended(self) -> WorkerEnded:
+        tail = self._log.read_text(encoding="utf-8", errors="replace")[-600:]
+        return WorkerEnded(f"the worker {self.name} ended with {self._process.wait()}; see {self._log}: {tail}")
+
+
+class WorkerPool:
+    """Workers by base, the ones used last; ends them all when its context is left."""
+
+    def __init__(self, run: Run, settings: Settings) -> None:
+        """Start nothing yet."""
+        self._run, self._settings = run, settings
+        self._workers: dict[tuple[Path, ...], Worker] = {}
+        self.started = 0
+
+    def __enter__(self) -> Self:
+        """Use the pool until the block ends."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every worker."""
+        for worker in self._workers.values():
+            worker.close()
+        self._workers.clear()
+
+    def discard(self, worker: Worker) -> None:
+        """End one worker; the next cell on its base gets a new one."""
+        worker.close()
+        self._workers = {base: other for base, other in self._workers.items() if other is not worker}
+
+    def on(self, environment: Environment) -> Worker:
+        """Return the worker of an environment's base, started if need be."""
+        base = (environment.python, *environment.behind)
+        worker = self._workers.pop(base, None)
+        if worker is None:
+            while len(self._workers) >= _MOST_WORKERS:
+                self._workers.pop(next(iter(self._workers))).close()
+            self.started += 1
+            worker = Worker(environment, self._run, f"worker{self.started}", self._settings)
+        self._workers[base] = worker
+        return worker
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkItem:
-    """What is left to measure in one cell: its lock and the variants, as the worker takes them.
+    """What is left to measure in one cell: its lock and the variants.
 
     ``part`` tells shares of one cell apart, which several workers measure side by side.
     """
@@ -56,43 +236,17 @@ class WorkItem:
     cell: Cell
     matrix: str
     lock: Lock
-    variants: tuple[dict[str, Any], ...]
+    requests: tuple[Request, ...]
     part: str = ""
 
 
 class Measurement:
-    """Measures bases, each with a worker of its own; may be interrupted from another thread."""
+    """Measures groups of cells that share a base, each group with a worker; may be stopped from another thread."""
 
-    def __init__(
-        self,
-        run: Run,
-        progress: Progress,
-        *,
-        limit_s: float,
-        timed: bool,
-        examples: int | None = None,
-        device: str,
-        weights: RealWeights | None = None,
-        builder: Builder = build,
-        fork: bool = True,
-    ) -> None:
-        """``limit_s`` bounds one variant, in seconds; without ``fork`` each cell gets a fresh process.
-
-        ``examples`` is the budget of a property (see :class:`harness.matrix.spec.Matrix`), ``weights`` replace
-        tiny models.
-        """
-        self._run, self._progress, self._build = run, progress, builder
-        self._options = {
-            "limit_s": limit_s,
-            "timed": timed,
-            "device": device,
-            "fork": fork and FORKS,
-            "examples": examples,
-            "memory": str(cache_folder() / "examples"),
-            "told": str(run.folder / "examples.jsonl"),
-            "weights": weights.job() if weights else {},
-        }
-        self._workers: set[subprocess.Popen[str]] = set()
+    def __init__(self, run: Run, progress: Progress, settings: Settings, *, builder: Builder = build) -> None:
+        """``builder`` makes the environment of a lock."""
+        self._run, self._progress, self._settings, self._build = run, progress, settings, builder
+        self._workers: set[Worker] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._failures: list[str] = []
@@ -107,7 +261,7 @@ class Measurement:
         with self._lock:
             self._stopped.set()
             for worker in self._workers:
-                worker.send_signal(signal.SIGKILL)
+                worker.stop()
 
     def measure_base(self, items: list[WorkItem]) -> None:
         """Build the environments of cells that share a base, and measure them in one worker."""
@@ -123,249 +277,68 @@ class Measurement:
                     return
                 self._progress.step(item.cell.id, f"install failed: {str(error)[-200:]}")
                 self.write_state(item.cell, item.matrix, CellState.INSTALL_FAILED, str(error), item.lock)
-        if ready and not self._stopped.is_set():
-            with tempfile.TemporaryDirectory(prefix="prompt-bench-") as scratch:
-                self._work(ready, Path(scratch))
+        if ready:
+            self._work(ready)
 
     def write_state(self, cell: Cell, matrix: str, state: CellState, words: str, lock: Lock | None = None) -> None:
         """Write the record of a cell that never became ready."""
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        record = {
-            **self.header(),
-            "time": now,
-            "cell": {**cell_facts(cell, matrix, lock), "state": str(state)},
-            "message": words,
-        }
-        append_records(self._run.folder / "records" / f"{cell.id}.state.jsonl", [record])
+        write_state(self._run, cell_facts(cell, matrix, lock), state, words)
 
-    def header(self) -> dict[str, Any]:
-        """Give what all records of the run share."""
-        return {"schema": SCHEMA, "run": self._run.id, "machine": machine_facts()}
-
-    def _work(self, ready: list[tuple[WorkItem, Environment]], scratch: Path) -> None:
-        first, part = ready[0][0].cell, ready[0][0].part
-        base = ready[0][1]
-        output = self._run.folder / "records" / f"{first.base_id}.{os.getpid()}.{first.id}{part}.jsonl"
-        output.parent.mkdir(parents=True, exist_ok=True)
-        mend(output)
-        job = {
-            "root": str(ROOT),
-            "behind": [str(path) for path in base.behind],
-            "output": str(output),
-            **self._options,
-            "header": self.header(),
-            "cells": [self._entry(item, environment, scratch) for item, environment in ready],
-        }
-        job_path = scratch / "job.json"
-        job_path.write_text(json.dumps(job), encoding="utf-8")
-        log = self._run.folder / "logs" / f"{first.base_id}.worker.log"
-        environ = {**clean_environment(os.environ), **THREADS}
-        with log.open("a", encoding="utf-8") as errors:
-            command = [str(base.python), "-P", str(WORKER), str(job_path)]
-            with self._lock:
-                if self._stopped.is_set():
-                    return
-                worker = subprocess.Popen(  # noqa: S603 - the interpreter of an environment we built
-                    command,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    text=True,
-                    env=environ,
-                    cwd=scratch,
-                    start_new_session=True,
-                )
-                self._workers.add(worker)
-            self._listen(worker)
-        if worker.returncode != 0 and not self._stopped.is_set():
-            tail = log.read_text(encoding="utf-8", errors="replace")[-600:]
-            self._progress.step(first.base_id, f"the worker ended with {worker.returncode}")
-            self._failures.append(f"the worker of {first.base_id} ended with {worker.returncode}: {tail}")
-
-    def _listen(self, worker: subprocess.Popen[str]) -> None:
-        tally: Counter[str] = Counter()
-        current = ""
-        assert worker.stdout is not None  # noqa: S101 - PIPE was asked for
-        with worker:
-            for line in worker.stdout:
-                event = json.loads(line)
-                match event["event"]:
-                    case "cell":
-                        self._tell(current, tally)
-                        current = event["cell"]
-                        self._progress.step(current, "measuring")
-                    case "record":
-                        self._progress.advance()
-                        tally[event["outcome"]] += 1
-                    case "state":
-                        self._progress.step(event["cell"], event["state"])
-        self._tell(current, tally)
+    def _work(self, ready: list[tuple[WorkItem, Environment]]) -> None:
+        first, environment = ready[0]
+        name = f"{first.cell.base_id}.{first.cell.id}{first.part}"
         with self._lock:
-            self._workers.discard(worker)
-
-    def _tell(self, cell: str, tally: Counter[str]) -> None:
-        if tally:
-            self._progress.step(cell, ", ".join(f"{count} {outcome}" for outcome, count in tally.most_common()))
-        tally.clear()
-
-    def _entry(self, item: WorkItem, environment: Environment, scratch: Path) -> dict[str, Any]:
-        logs, benchmarks = self._run.folder / "logs", self._run.folder / "benchmarks"
-        for folder in (logs, benchmarks):
-            folder.mkdir(parents=True, exist_ok=True)
-        return {
-            "cell": cell_facts(item.cell, item.matrix, item.lock),
-            "overlays": [str(path) for path in environment.overlays],
-            "log": str(logs / f"{item.cell.id}.log"),
-            "benchmarks": str(benchmarks / f"{item.cell.id}{item.part}.json"),
-            "scratch": str(scratch / "cases"),
-            "variants": [{**one, "index": index} for index, one in enumerate(item.variants)],
-        }
-
-
-def cell_facts(cell: Cell, matrix: str, lock: Lock | None) -> dict[str, Any]:
-    """Give a cell as records carry it. The worker puts the versions really imported in their place."""
-    versions = lock.versions if lock else dict(cell.pins)
-    facts = {
-        "id": cell.id,
-        "matrix": matrix,
-        "lock": lock.digest if lock else None,
-        "python": cell.python,
-        "packages": {name: versions[name] for name in PACKAGES if name in versions},
-    }
-    return {**facts, "sources": lock.sources} if lock and lock.sources else facts
-
-
-_KEPT = 3
-"""Workers alive at a time: each holds about half a GiB, and the last few bases are asked again."""
-
-
-class KeptWorker:
-    """One worker process on one base. Start it from a thread that lives as long as it does."""
-
-    def __init__(
-        self, environment: Environment, folder: Path, name: str, *, limit_s: float, timed: bool, device: str
-    ) -> None:
-        """``folder`` is a run's: records, logs and the worker's job go there under ``name``."""
-        self._folder, self._name = folder, name
-        self._output = folder / "records" / f"{name}.{os.getpid()}.jsonl"
-        self._log = folder / "logs" / f"{name}.worker.log"
-        for path in (self._output, self._log, folder / "benchmarks" / name):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        mend(self._output)
-        job = {
-            "root": str(ROOT),
-            "behind": [str(path) for path in environment.behind],
-            "output": str(self._output),
-            "limit_s": limit_s,
-            "timed": timed,
-            "device": device,
-            "fork": FORKS,
-            "header": {"schema": SCHEMA, "run": folder.name, "machine": machine_facts()},
-        }
-        path = folder / "logs" / f"{name}.{os.getpid()}.job.json"
-        path.write_text(json.dumps(job), encoding="utf-8")
-        with self._log.open("a", encoding="utf-8") as errors:
-            self._process = subprocess.Popen(  # noqa: S603 - the interpreter of an environment we built
-                [str(environment.python), "-P", str(WORKER), str(path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env={**clean_environment(os.environ), **THREADS},
-                cwd=folder,
-                start_new_session=True,
-            )
-
-    @property
-    def pid(self) -> int:
-        """Give the process id of the worker; its children inherit what is set for it."""
-        return self._process.pid
-
-    def ask(
-        self,
-        cell: dict[str, Any],
-        overlays: tuple[Path, ...],
-        variant: dict[str, Any],
-        scratch: Path,
-        *,
-        benchmarks: str = "",
-    ) -> Record:
-        """Measure one variant (as a job lists it) in one cell; give its record, or the cell's state's.
-
-        ``benchmarks`` names pytest-benchmark's file; the cell's id does otherwise. Raises
-        :class:`EnvironmentFailure` when the worker itself ended.
-        """
-        entry = {
-            "cell": cell,
-            "overlays": [str(path) for path in overlays],
-            "log": str(self._folder / "logs" / f"{cell['id']}.log"),
-            "benchmarks": str(self._folder / "benchmarks" / f"{benchmarks or cell['id']}.json"),
-            "scratch": str(scratch),
-            "variants": [{**variant, "index": 0}],
-        }
-        assert self._process.stdin is not None  # noqa: S101 - PIPE was asked for
-        assert self._process.stdout is not None  # noqa: S101 - PIPE was asked for
+            if self._stopped.is_set():
+                return
+            worker = Worker(environment, self._run, name, self._settings)
+            self._workers.add(worker)
         try:
-            self._process.stdin.write(json.dumps(entry) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise self._ended() from None
-        for line in iter(self._process.stdout.readline, ""):
-            if json.loads(line)["event"] == "done":
-                return self._newest(cell["id"])
-        raise self._ended()
-
-    def close(self) -> None:
-        """End the worker; what it wrote stays."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
-        with self._process:
-            pass
-
-    def _newest(self, cell: str) -> Record:
-        for record in reversed(list(read_records(self._output))):
-            if record["cell"]["id"] == cell:
-                return record
-        message = f"the worker {self._name} wrote no record of {cell}; see {self._log}"
-        raise EnvironmentFailure(message)
-
-    def _ended(self) -> EnvironmentFailure:
-        tail = self._log.read_text(encoding="utf-8", errors="replace")[-600:]
-        return EnvironmentFailure(f"the worker {self._name} ended with {self._process.wait()}; see {self._log}: {tail}")
-
-
-class KeptWorkers:
-    """Workers by base, the ones used last; ends them all when its context is left."""
-
-    def __init__(self, folder: Path, *, limit_s: float, timed: bool, device: str) -> None:
-        """``folder`` is a run's."""
-        self._folder = folder
-        self._options: dict[str, Any] = {"limit_s": limit_s, "timed": timed, "device": device}
-        self._workers: dict[tuple[Path, ...], KeptWorker] = {}
-        self.started = 0
-
-    def __enter__(self) -> Self:
-        """Start nothing yet."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End every worker."""
-        for worker in self._workers.values():
+            for item, built in ready:
+                self._measure(worker, item, built)
+        except WorkerEnded as ended:
+            if not self._stopped.is_set():
+                self._progress.step(first.cell.base_id, "the worker ended")
+                self._failures.append(str(ended))
+        finally:
+            with self._lock:
+                self._workers.discard(worker)
             worker.close()
-        self._workers.clear()
 
-    def forget(self, worker: KeptWorker) -> None:
-        """End one worker; the next cell on its base gets a new one."""
-        worker.close()
-        self._workers = {place: one for place, one in self._workers.items() if one is not worker}
+    def _measure(self, worker: Worker, item: WorkItem, environment: Environment) -> None:
+        tally: Counter[str] = Counter()
 
-    def on(self, environment: Environment) -> KeptWorker:
-        """Give the worker of an environment's base, started if need be."""
-        place = (environment.python, *environment.behind)
-        worker = self._workers.pop(place, None)
-        if worker is None:
-            while len(self._workers) >= _KEPT:
-                self._workers.pop(next(iter(self._workers))).close()
-            self.started += 1
-            worker = KeptWorker(environment, self._folder, f"worker{self.started}", **self._options)
-        self._workers[place] = worker
-        return worker
+        def tell(event: Mapping[str, Any]) -> None:
+            match event["event"]:
+                case "cell":
+                    self._progress.step(item.cell.id, "measuring")
+                case "record":
+                    self._progress.advance()
+                    tally[event["outcome"]] += 1
+                case "state":
+                    self._progress.step(item.cell.id, event["state"])
+
+        facts = cell_facts(item.cell, item.matrix, item.lock)
+        worker.measure(facts, environment.overlays, item.requests, benchmarks=f"{item.cell.id}{item.part}", tell=tell)
+        if tally:
+            self._progress.step(item.cell.id, ", ".join(f"{count} {what}" for what, count in tally.most_common()))
+
+
+def write_state(run: Run, facts: CellFacts, state: CellState, words: str) -> StateRecord:
+    """Write the record of a cell that never became ready into a run, and return it."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    record = StateRecord(run=run.id, time=now, cell=facts, state=state, machine=machine_facts(), message=words)
+    append_records(run.folder / "records" / f"{facts.id}.state.jsonl", [record])
+    return record
+
+
+def cell_facts(cell: Cell, matrix: str, lock: Lock | None) -> CellFacts:
+    """Return a cell as records carry it. The worker puts the versions really imported in their place."""
+    versions = lock.versions if lock else dict(cell.pins)
+    return CellFacts(
+        id=cell.id,
+        matrix=matrix,
+        lock=lock.digest if lock else None,
+        python=cell.python,
+        packages={name: versions[name] for name in PACKAGES if name in versions},
+        sources=lock.sources if lock else {},
+    )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.contracts.record import VariantRecord
 from harness.contracts.records import read_run
 from harness.environments.build import TOOLS
 from harness.environments.index import uv_environment
@@ -26,7 +27,7 @@ from harness.paths import ROOT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record
     from harness.environments.resolve import Lock
     from harness.matrix.plan import PlannedCell
 
@@ -96,19 +97,21 @@ def measure_baseline(
             message = f"nox failed: {(done.stdout + done.stderr)[-1500:]}"
             raise EnvironmentFailure(message)
         seen = {
-            (path.parents[1].name, *_place(record)): record["outcome"]
+            (path.parents[1].name, *_place(record)): record.outcome
             for path in (folder / "reports").glob("*/runs/*")
             for record in read_run(path)
-            if "key" in record or "variant" in record
+            if isinstance(record, VariantRecord)
         }
     wanted = {one.cell.id for one, _ in work}
-    expected = {(r["cell"]["id"], *_place(r)): r["outcome"] for r in known if r["cell"]["id"] in wanted and "key" in r}
+    expected = {
+        (r.cell.id, *_place(r)): r.outcome for r in known if r.cell.id in wanted and isinstance(r, VariantRecord)
+    }
     differing = sum(seen.get(place) != outcome for place, outcome in expected.items())
     return Baseline(backend=backend, cells=len(work), seconds=seconds, compared=len(expected), differing=differing)
 
 
-def _place(record: Record) -> tuple[Any, ...]:
-    return (record["case"], *sorted(record["variant"].items()))
+def _place(record: VariantRecord) -> tuple[Any, ...]:
+    return (record.case, *sorted(record.variant.items()))
 
 
 def _plain_environment() -> dict[str, str]:

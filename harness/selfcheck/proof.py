@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from harness.contracts.plan import Plan
+from harness.contracts.record import StateRecord
 from harness.contracts.records import place_of, read_run
 from harness.environments.build import build, build_full
 from harness.environments.locks import lock_book
@@ -13,10 +15,10 @@ from harness.matrix.plan import plan_run
 from harness.progress import Progress
 from harness.run.pipeline import divide, group_by_base, measure_groups, resolve_all, share_out
 from harness.run.runs import Run
-from harness.run.workers import Measurement
+from harness.run.workers import Measurement, settings_for
 
 if TYPE_CHECKING:
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record
     from harness.matrix.cases import Case
     from harness.matrix.plan import PlannedCell, Selection
     from harness.matrix.spec import Matrix
@@ -67,17 +69,14 @@ def measure_apart(
     """
     cells = tuple(one for one, _ in ready)
     run = Run(id=run_id)
-    run.add_plan({"matrix": matrix.name, "title": run_id, "device": device, "run": run.id}, cells)
+    run.add_plan(Plan(matrix=matrix.name, title=run_id, device=device, run=run.id), cells)
     items, _ = divide(cells, [lock for _, lock in ready], matrix, run, None)
-    progress = Progress(sum(len(item.variants) for item in items))
+    progress = Progress(sum(len(item.requests) for item in items))
     progress.start()
     measurement = Measurement(
         run,
         progress,
-        limit_s=matrix.limit_s,
-        timed=False,
-        examples=matrix.examples,
-        device=device,
+        settings_for(run, limit_s=matrix.limit_s, timed=False, examples=matrix.examples, device=device),
         builder=builder,
     )
     groups = group_by_base(items) if builder is build else [[item] for item in items]
@@ -106,10 +105,9 @@ def essence(record: Record | None) -> Any:
     """Give what has to be equal to the last digit when the same is measured twice."""
     if record is None:
         return None
-    # The tail of a traceback names files, whose folder is the one thing that has to differ.
-    evidence = {key: value for key, value in record.get("evidence", {}).items() if key != "traceback"}
-    essence = {key: record.get(key) for key in COMPARED}
-    if "key" not in record:
+    if isinstance(record, StateRecord):
         # Words of a cell that is not ready quote paths.
-        essence["message"] = None
-    return {**essence, "evidence": evidence, "state": record["cell"].get("state")}
+        return record.state
+    # The tail of a traceback names files, whose folder is the one thing that has to differ.
+    evidence = {key: value for key, value in record.evidence.items() if key != "traceback"}
+    return {**{key: getattr(record, key) for key in COMPARED}, "evidence": evidence}

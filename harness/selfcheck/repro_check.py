@@ -7,7 +7,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
-from harness.contracts.records import place, place_of, read_run
+from harness.contracts.records import place, place_of, read_run, variants_in
 from harness.environments.build import build
 from harness.environments.index import clean_environment
 from harness.interface import variant_id
@@ -55,7 +55,7 @@ for script in scripts:
 def sweep(matrix: Matrix, cell: Cell, cases: Sequence[Case], run: Run) -> Iterator[Shown]:
     """Measure what is not known of a cell, then run the script of every variant of every case."""
     run_matrix(matrix, tuple(cases), Selection(cells=(cell.id,)), run, jobs=1)
-    records = {place_of(record): record for record in read_run(run.folder)}
+    records = {place_of(record): record for record in variants_in(read_run(run.folder))}
     windows = write_scripts(matrix, cell, cases, run.folder / "repro")
     environment = build(lock_of(matrix, cell), cell.python)
     for path, status in zip(windows, run_scripts(list(windows), environment), strict=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
+from harness.contracts.record import StateRecord, VariantRecord
 from harness.errors import UsageError
 from harness.matrix.plan import plan_run
 from harness.selfcheck.proof import COMPARED, essence, locked, measure_apart
@@ -15,7 +16,7 @@ from harness.selfcheck.proof import COMPARED, essence, locked, measure_apart
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harness.contracts.records import Record
+    from harness.contracts.record import Record
     from harness.matrix.cases import Case
     from harness.matrix.plan import PlannedCell, Selection
     from harness.matrix.spec import Matrix
@@ -81,7 +82,10 @@ def hold(runs: Sequence[Mapping[Place, Record]]) -> Steadiness:
             restless.append(records)
     cells = sorted({place[0] for place in places})
     seconds = {
-        cell: tuple(sum(one.get("duration_s") or 0 for at, one in run.items() if at[0] == cell) for run in runs)
+        cell: tuple(
+            sum(one.duration_s or 0.0 for at, one in run.items() if at[0] == cell and isinstance(one, VariantRecord))
+            for run in runs
+        )
         for cell in cells
     }
     return Steadiness(len(places), tuple(unsteady), tuple(restless), seconds)
@@ -99,4 +103,6 @@ def _equal(values: Sequence[Any]) -> bool:
 
 
 def _decisive(record: Record | None) -> Any:
-    return record and [*(record.get(key) for key in DECISIVE), record["cell"].get("state")]
+    if isinstance(record, StateRecord):
+        return record.state
+    return record and [getattr(record, key) for key in DECISIVE]

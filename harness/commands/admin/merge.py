@@ -21,6 +21,6 @@ def merge(run_ids: tuple[str, ...], run_id: str, matrix: str | None) -> None:
 
     this = merge_runs([find_run(one) for one in run_ids], Run(id=run_id))
     if matrix is not None:
-        selection = Selection(device=this.plan()["device"])
+        selection = Selection(device=this.plan().device)
         this.add_plan(this.plan(), plan_run(load_matrix(matrix), load_cases(), selection))
-    click.echo(f"run {this.id}: {len(this.plan()['cells'])} cells from {len(run_ids)} runs")
+    click.echo(f"run {this.id}: {len(this.plan().cells)} cells from {len(run_ids)} runs")

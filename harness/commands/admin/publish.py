@@ -22,12 +22,12 @@ def publish(run_id: str, name: str | None, partial: bool) -> None:  # noqa: FBT0
     from harness.judge.reference import missing_from, read_reference, write_reference
 
     run = find_run(run_id)
-    matrix = file_name(name or run.plan()["matrix"], "matrix")
+    matrix = file_name(name or run.plan().matrix, "matrix")
     missing = missing_from(run)
     if missing and not partial:
         message = (
             f"{missing} variants of run {run.id} have no record; go on with: "
-            f"{PROGRAM} run {run.plan()['matrix']} --resume {run.id} (or publish it with --partial)"
+            f"{PROGRAM} run {run.plan().matrix} --resume {run.id} (or publish it with --partial)"
         )
         raise UsageError(message)
     path = write_reference(run, matrix)
@@ -36,5 +36,5 @@ def publish(run_id: str, name: str | None, partial: bool) -> None:  # noqa: FBT0
         path.unlink()
         message = f"run {run.id} has no records; nothing was published"
         raise UsageError(message)
-    cells = len({record["cell"]["id"] for record in records})
+    cells = len({record.cell.id for record in records})
     click.echo(f"wrote {path}: {len(records)} records of {cells} cells, {path.stat().st_size / 1000:.0f} kB")

@@ -12,7 +12,7 @@ from harness.errors import ExitStatus
 from harness.program import example
 
 if TYPE_CHECKING:
-    from harness.contracts.records import Record
+    from harness.contracts.record import VariantRecord
     from harness.latency.history import Suspect
     from harness.latency.verdicts import Row
     from harness.matrix.spec import Cell
@@ -32,7 +32,7 @@ def watch(matrix: str, run_id: str | None, budget: float, look_only: bool) -> No
     The history is the store of this machine. A change point only raises a suspicion; told is what `compare` confirms
     between the cell as it was before the change and as it is now. Exit status 1 when something is confirmed.
     """
-    from harness.contracts.records import read_run
+    from harness.contracts.records import read_run, variants_in
     from harness.latency.history import suspects
     from harness.latency.statistics import Difference
     from harness.paths import reports_folder
@@ -41,10 +41,10 @@ def watch(matrix: str, run_id: str | None, budget: float, look_only: bool) -> No
 
     store = Store(reports_folder() / "store.sqlite")
     if run_id:
-        store.add(record for record in read_run(find_run(run_id).folder) if "key" in record)
+        store.add(variants_in(read_run(find_run(run_id).folder)))
     found = suspects(store.of_matrix(matrix))
     for one in found:
-        click.echo(f"looks slower by {one.factor - 1:.0%}: {_title(one.now)}, since after {one.before['time'][:10]}")
+        click.echo(f"looks slower by {one.factor - 1:.0%}: {_title(one.now)}, since after {one.before.time[:10]}")
     if not found or look_only:
         click.echo(f"{len(found)} variants of {matrix} look slower than before")
         return
@@ -71,12 +71,12 @@ def _confirm(found: list[Suspect], matrix: str, budget: float) -> list[Row]:
     rows: list[Row] = []
     for group in groups.values():
         cells = (cell_of(group[0].before), cell_of(group[0].now))
-        device = group[0].now["variant"]["device"]
+        device = group[0].now.variant["device"]
         with Sides(run=run, cells=cells, book=book, matrix=matrix, device=device) as sides:
             pairs = [
-                sides.measure(cases[one.now["case"]], one.now["variant"], abba("cached"), budget_s=budget / len(group))
+                sides.measure(cases[one.now.case], one.now.variant, abba("cached"), budget_s=budget / len(group))
                 for one in group
-                if one.now["case"] in cases
+                if one.now.case in cases
             ]
         rows += rows_of(pairs)
         click.echo(f"{cells[0].id} and {cells[1].id}, side by side:")
@@ -85,17 +85,17 @@ def _confirm(found: list[Suspect], matrix: str, budget: float) -> list[Row]:
     return rows
 
 
-def cell_of(record: Record) -> Cell:
+def cell_of(record: VariantRecord) -> Cell:
     """Give the cell of a record as it was: the versions that were measured, all else of that day."""
     from harness.matrix.spec import Cell
 
-    pins: dict[str, Any] = {name: version.partition("+")[0] for name, version in record["cell"]["packages"].items()}
+    pins: dict[str, Any] = {name: version.partition("+")[0] for name, version in record.cell.packages.items()}
     kept: dict[str, str] = {
         name: pins[name] for name in ("peft", "transformers", "torch", "sentence-transformers") if name in pins
     }
-    python = ".".join(record["cell"]["python"].split(".")[:2])
-    return Cell(python=python, pins=kept, as_of=date.fromisoformat(record["time"][:10]))
+    python = ".".join(record.cell.python.split(".")[:2])
+    return Cell(python=python, pins=kept, as_of=date.fromisoformat(record.time[:10]))
 
 
-def _title(record: Record) -> str:
-    return f"{record['case']}[{'-'.join(record['variant'].values())}] in {record['cell']['id']}"
+def _title(record: VariantRecord) -> str:
+    return f"{record.case}[{'-'.join(record.variant.values())}] in {record.cell.id}"

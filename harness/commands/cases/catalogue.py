@@ -21,6 +21,7 @@ def catalogue(write: bool) -> None:  # noqa: FBT001
     Told with file and line: a missing docstring, upstream link or claims, oracle, variants or check. The
     exit status is 1 when something is missing, or the page is stale.
     """
+    from harness.contracts.records import variants_in
     from harness.judge.completeness import missing_from_case
     from harness.judge.origin import published_with
     from harness.matrix.cases import load_cases
@@ -33,7 +34,7 @@ def catalogue(write: bool) -> None:  # noqa: FBT001
     for problem in problems:
         click.echo(problem)
     origin = published_with(None)
-    page = catalogue_page(cases, origin.records, origin.words or "no reference yet")
+    page = catalogue_page(cases, list(variants_in(origin.records)), origin.words or "no reference yet")
     if write:
         PAGE.write_text(page, encoding="utf-8")
         click.echo(f"wrote {PAGE.relative_to(ROOT)}", err=True)

@@ -6,6 +6,8 @@ import json
 
 import click
 
+from harness.contracts.record import VariantRecord
+
 
 @click.command(epilog="Example: python -m harness.selfcheck baseline grid --cells 20 --pip-cells 20")
 @click.argument("matrix")
@@ -33,7 +35,7 @@ def baseline(matrix: str, cells: int, pip_cells: int, jobs: int | None) -> None:
     run_matrix(loaded, cases, Selection(), run, fresh=True, jobs=jobs)
     (cost,) = [json.loads(path.read_text(encoding="utf-8")) for path in run.folder.glob("cost.*.json")]
     planned, book, known = plan_run(loaded, cases, Selection()), lock_book(loaded), read_run(run.folder)
-    ready = {record["cell"]["id"] for record in known if "key" in record}
+    ready = {record.cell.id for record in known if isinstance(record, VariantRecord)}
     work = [(one, lock) for one in planned if one.cell.id in ready and (lock := book.get(one.cell))]
     here = cost["seconds"] / len(planned)
     told = [f"{len(planned)} cells of {loaded.name}, {jobs} workers: {cost['seconds']:.0f} s, {here:.2f} s a cell"]

@@ -27,10 +27,9 @@ def proof(matrix: str, case: str | None, count: int, jobs: int | None) -> None:
         load_matrix(matrix), load_cases(), selection, count=count, jobs=jobs or free_memory_jobs()
     )
     for layered, plain in differing:
-        about = layered or plain or {}
-        name = "-".join(about.get("variant", {}).values())
-        told = [(one or {}).get("outcome") or (one or {}).get("message") or "nothing" for one in (layered, plain)]
-        click.echo(f"differs: {about['cell']['id']} {about.get('case')} {name}: layered {told[0]}, plain {told[1]}")
+        about = next(one.about for one in (layered, plain) if one)
+        told = [one.result if one else "nothing" for one in (layered, plain)]
+        click.echo(f"differs: {about}: layered {told[0]}, plain {told[1]}")
     click.echo(f"{compared} records compared, {len(differing)} differ")
     if not compared:
         sys.exit(int(ExitStatus.NOTHING_MEASURED))

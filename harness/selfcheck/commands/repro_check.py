@@ -43,7 +43,7 @@ def repro_check(matrix: str, count: int, cell: str | None, sizes: bool) -> None:
     click.echo("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for one in demonstrate(loaded, chosen, run):
         different += not one.same
-        record = f"{one.record['outcome']}: {(one.record['message'] or '')[:60]}".rstrip(": ").replace("|", "/")
+        record = f"{one.record.outcome}: {(one.record.message or '')[:60]}".rstrip(": ").replace("|", "/")
         lines, size = one.size
         click.echo(
             f"| {one.window.name} | {one.window.cell.id} | {record} | {one.outcome}: {one.status} "
@@ -84,11 +84,11 @@ def _check_cell(matrix: str, name: str) -> NoReturn:
     tally: Counter[str] = Counter()
     different = 0
     for one in sweep(loaded, cell, load_cases(), run):
-        tally[one.record["outcome"]] += 1
+        tally[one.record.outcome] += 1
         if not one.same:
             different += 1
             told = f"{one.outcome}, exit {one.status}, {one.signature or one.words}"
-            click.echo(f"differs: {one.window.name}: {told}; the record: {one.record['outcome']}")
+            click.echo(f"differs: {one.window.name}: {told}; the record: {one.record.outcome}")
     counts = ", ".join(f"{count} {outcome}" for outcome, count in tally.most_common())
     click.echo(f"{cell.id}: {tally.total()} scripts ({counts}), {different} differ from their record")
     sys.exit(int(ExitStatus.NEEDS_A_PERSON) if different else 0)

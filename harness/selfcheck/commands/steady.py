@@ -10,7 +10,6 @@ import click
 from harness.errors import ExitStatus
 
 if TYPE_CHECKING:
-    from harness.contracts.records import Record
     from harness.selfcheck.steady import Steadiness
 
 
@@ -53,14 +52,9 @@ def steady(matrices: tuple[str, ...], case: str | None, cells: tuple[str, ...], 
 def _tell(matrix: str, found: Steadiness, times: int) -> None:
     for title, places in (("changed", found.unsteady), ("equal outcomes, other evidence", found.restless)):
         for records in places:
-            about = next(one for one in records if one)
-            name = "-".join(about.get("variant", {}).values())
-            told = ", ".join(map(_outcome, records)) if title == "changed" else ""
-            click.echo(f"{title}: {about['cell']['id']} {about.get('case')}:{name} {told}".rstrip())
+            about = next(one.about for one in records if one)
+            told = ", ".join(one.result if one else "no record" for one in records) if title == "changed" else ""
+            click.echo(f"{title}: {about} {told}".rstrip())
     for cell, seconds in found.seconds.items():
         took = " ".join(f"{one:.1f}" for one in seconds)
         click.echo(f"{matrix} {cell}: {took} s for its variants, after imports, in {times} runs")
-
-
-def _outcome(record: Record | None) -> str:
-    return str(record.get("outcome") or record["cell"].get("state")) if record else "no record"
