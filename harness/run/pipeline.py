@@ -13,6 +13,7 @@ from harness.contracts.records import KNOWN, append_records, read_run, variants_
 from harness.environments.disk import keep_within_budget
 from harness.environments.locks import lock_book
 from harness.environments.resolve import Lock, Unresolved, resolve
+from harness.errors import InputError
 from harness.machine import machine_facts
 from harness.matrix.plan import Selection, plan_run
 from harness.paths import reports_folder
@@ -20,7 +21,7 @@ from harness.progress import Progress
 from harness.run.cost import MemoryWatch, free_memory_jobs
 from harness.run.keys import key_of
 from harness.run.runs import Run, unfinished_runs
-from harness.run.store import Store
+from harness.run.store import Store, warn
 from harness.run.workers import Measurement, WorkItem, settings_for
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ def run_matrix(
     """
     planned = plan_run(matrix, cases, selection)
     store = Store(reports_folder() / "store.sqlite")
-    for unfinished in unfinished_runs():
-        store.add(variants_in(read_run(unfinished.folder)))
+    take_in_unfinished(store)
     run.add_plan(Plan(matrix=matrix.name, title=matrix.title, device=selection.device, run=run.id), planned)
     locks = resolve_all([one.cell for one in planned], lock_book(matrix), relock=relock)
     items, reused = divide(planned, locks, matrix, run, None if fresh else store)
@@ -95,6 +95,16 @@ def run_matrix(
         progress.end(seconds=watch.cost.seconds, peak=watch.cost.peak)
         keep_within_budget(progress)
     measurement.raise_failures()
+
+
+def take_in_unfinished(store: Store) -> None:
+    """Keep what runs measured that were killed. Records that cannot be read are said, once, and left where they are."""
+    for unfinished in unfinished_runs():
+        try:
+            store.add(variants_in(read_run(unfinished.folder)))
+        except InputError as error:
+            warn(f"run {unfinished.id} was killed, and what it measured cannot be taken in: {error}")
+            unfinished.mark_unreadable()
 
 
 def unmeasured_bases(matrix: Matrix, cases: tuple[Case, ...]) -> tuple[str, ...]:

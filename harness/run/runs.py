@@ -59,6 +59,11 @@ class Run:
         """Take away the mark of this process."""
         (self.folder / f"unfinished-{os.getpid()}").unlink(missing_ok=True)
 
+    def mark_unreadable(self) -> None:
+        """Turn the marks of killed processes into others, so that no later run stumbles over the records again."""
+        for mark in self.folder.glob("unfinished-*"):
+            mark.replace(mark.with_name(mark.name.replace("unfinished", "unreadable")))
+
     def add_plan(self, head: Plan, cells: Iterable[PlannedCell]) -> None:
         """Write the plan, or add cells to it: sessions of one run each plan their part.
 

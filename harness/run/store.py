@@ -1,69 +1,148 @@
-"""The store: every record ever measured here, by key, in one SQLite file."""
+"""The store: every lasting record measured here, by key, in one SQLite file; it can be rebuilt from the runs."""
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+import sys
+import time
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+from filelock import FileLock
+
 from harness.contracts.record import VariantRecord, record_line
-from harness.contracts.records import LASTING, read_record, variants_in
+from harness.contracts.records import LASTING, read_record, read_records, variants_in
+from harness.errors import EnvironmentFailure, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-_SCHEMA = """
+VERSION = 1
+"""Of the tables, in SQLite's ``user_version``. 0: no version was written, and no column for the matrix. 1: with it."""
+
+_TABLE = """
 CREATE TABLE IF NOT EXISTS record (
     key TEXT NOT NULL, run TEXT NOT NULL, time TEXT NOT NULL, cell TEXT NOT NULL,
-    case_name TEXT NOT NULL, outcome TEXT NOT NULL, json TEXT NOT NULL,
+    case_name TEXT NOT NULL, outcome TEXT NOT NULL, json TEXT NOT NULL, matrix TEXT,
     PRIMARY KEY (key, run)
 ) WITHOUT ROWID
 """
+_INDEX = "CREATE INDEX IF NOT EXISTS record_matrix ON record (matrix, time)"
+_ADD = "INSERT OR IGNORE INTO record (key, run, time, cell, case_name, outcome, json, matrix) VALUES (?,?,?,?,?,?,?,?)"
 _CHUNK = 500
+
+
+def warn(text: str) -> None:
+    """Say something beside the work, on standard error."""
+    print(text, file=sys.stderr, flush=True)
 
 
 class Store:
     """An open store. Sessions that run side by side may share the file."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file, making it when it is not there."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        with closing(self._connect()) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(_SCHEMA)
+    def __init__(self, path: Path, *, say: Callable[[str], None] = warn) -> None:
+        """Open the file, making it when it is not there.
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        A file that is no database of ours any more is set aside, said, and rebuilt from ``runs/`` beside it. Raises
+        :class:`EnvironmentFailure` when the folder cannot be written or the disk is full, and :class:`InputError` for
+        the file of a newer version.
+        """
+        self._path = path
+        with self._explained():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock"):
+                try:
+                    self._prepare()
+                except sqlite3.DatabaseError as error:
+                    if isinstance(error, sqlite3.OperationalError):
+                        raise
+                    aside = self._set_aside()
+                    say(f"{path} is corrupt ({error}); it is kept as {aside.name}, and rebuilt from the runs")
+                    self._prepare()
+                    self._rebuild(say)
 
     def add(self, records: Iterable[VariantRecord]) -> None:
         """Keep lasting records; one that was not run, or timed out, would hide a later measurement."""
         rows = [
-            (r.key, r.run, r.time, r.cell.id, r.case, str(r.outcome), record_line(r).decode())
+            (r.key, r.run, r.time, r.cell.id, r.case, str(r.outcome), record_line(r).decode(), r.cell.matrix)
             for r in records
             if r.outcome in LASTING
         ]
-        with closing(self._connect()) as connection:
+        with self._explained(), closing(self._connect()) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT OR IGNORE INTO record VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany(_ADD, rows)
             connection.execute("COMMIT")
 
     def find(self, keys: Iterable[str]) -> dict[str, VariantRecord]:
-        """Give the newest record of each key that is known."""
+        """Return the newest record of each key that is known."""
         wanted = list(keys)
         found: dict[str, VariantRecord] = {}
-        with closing(self._connect()) as connection:
+        with self._explained(), closing(self._connect()) as connection:
             for start in range(0, len(wanted), _CHUNK):
                 chunk = wanted[start : start + _CHUNK]
                 marks = ",".join("?" * len(chunk))
-                rows = connection.execute(f"SELECT key, json FROM record WHERE key IN ({marks}) ORDER BY time", chunk)  # noqa: S608
-                found |= {key: record for key, text in rows if isinstance(record := read_record(text), VariantRecord)}
+                rows = connection.execute(f"SELECT json FROM record WHERE key IN ({marks}) ORDER BY time", chunk)  # noqa: S608
+                found |= {record.key: record for record in _readable(text for (text,) in rows)}
         return found
 
     def of_matrix(self, matrix: str) -> list[VariantRecord]:
-        """Give every record of a matrix, of all runs, the oldest first."""
+        """Return every record of a matrix, of all runs, the oldest first."""
+        with self._explained(), closing(self._connect()) as connection:
+            rows = connection.execute("SELECT json FROM record WHERE matrix = ? ORDER BY time", (matrix,))
+            return list(_readable(text for (text,) in rows))
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self._path, timeout=60, isolation_level=None)
+
+    def _prepare(self) -> None:
         with closing(self._connect()) as connection:
-            rows = connection.execute("SELECT json FROM record ORDER BY time")
-            records = list(variants_in(read_record(text) for (text,) in rows))
-        return [record for record in records if record.cell.matrix == matrix]
+            connection.execute("PRAGMA journal_mode=WAL")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > VERSION:
+                problem = f"version {version} is newer than {VERSION}, the newest that this version reads; update it"
+                raise InputError(str(self._path), problem)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_TABLE)
+            columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(record)")}
+            if "matrix" not in columns:
+                connection.execute("ALTER TABLE record ADD COLUMN matrix TEXT")
+                connection.execute("UPDATE record SET matrix = json_extract(json, '$.cell.matrix')")
+            connection.execute(_INDEX)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute("COMMIT")
+
+    def _set_aside(self) -> Path:
+        aside = self._path.with_name(f"{self._path.name}.corrupt-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
+        self._path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        return aside
+
+    def _rebuild(self, say: Callable[[str], None]) -> None:
+        """Take in every run beside the file; a file of records that cannot be read is said and left out."""
+        for path in sorted((self._path.parent / "runs").glob("[!.]*/records/*.jsonl")):
+            try:
+                self.add(variants_in(read_records(path)))
+            except InputError as error:
+                say(f"left out of the store: {error}")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what the machine refuses into one line with the next action."""
+        try:
+            yield
+        except (sqlite3.OperationalError, PermissionError, OSError) as error:
+            message = f"{self._path} cannot be used: {error}; make room or name another folder in PROMPT_BENCH_REPORTS"
+            raise EnvironmentFailure(message) from None
+
+
+def _readable(rows: Iterable[str]) -> Iterator[VariantRecord]:
+    """Iterate over the rows that are records today: what an older version wrote otherwise is measured again."""
+    for text in rows:
+        try:
+            record = read_record(text)
+        except InputError:
+            continue
+        if isinstance(record, VariantRecord):
+            yield record
