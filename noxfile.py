@@ -110,8 +110,7 @@ def base(session: nox.Session, base: str) -> None:
 @nox.session(venv_backend="none", requires=["harness", *(f"base({base})" for base in WANTED_BASES)])
 def matrix(session: nox.Session) -> None:
     """Measure the whole matrix, draw the report, and judge it: the main job."""
-    harness(session, "run", MATRIX_NAME, "--run-id", RUN, "--quiet", *session.posargs)
-    harness(session, "report", RUN)
+    harness(session, "run", MATRIX_NAME, "--run-id", RUN, "--report", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["harness"], default=False)

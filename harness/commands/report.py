@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from harness.commands.options import case_option, cell_option
-from harness.errors import ExitStatus, UsageError
 from harness.judge.verdicts import Verdict
 from harness.program import example
 
-if TYPE_CHECKING:
-    from harness.judge.summary import Summary
-    from harness.run.runs import Run
-
 _WATCHED = [str(one) for one in Verdict if one is not Verdict.AS_EXPECTED]
 _NEVER = "never"
-_WORDS = {
-    ExitStatus.AS_EXPECTED: "all as expected",
-    ExitStatus.NEEDS_A_PERSON: "a verdict needs a person",
-    ExitStatus.NOTHING_MEASURED: "nothing was measured",
-}
 
 
 @click.command(epilog=example("report", "report documented-20261121-010203 --fail-on regressed --fail-on changed"))
@@ -39,45 +27,9 @@ def report(run_id: str | None, fail_on: tuple[str, ...], case: str | None, cells
     --cell only that part is printed and judged. Exit status: 0 all as expected, 1 a verdict needs a person, 3 nothing
     was measured. What is expected stands with the cases; what was asked for and not measured is unknown, and fails.
     """
-    from harness.judge.summary import summarise
+    from harness.flow import judge_and_report, watched_verdicts
     from harness.matrix.cases import load_cases
-    from harness.report.files import write_reports
-    from harness.report.terminal import console, print_summary
     from harness.run.runs import find_run
 
-    if _NEVER in fail_on and len(fail_on) > 1:
-        message = "--fail-on never stands alone; leave it out, or the other verdicts"
-        raise UsageError(message)
-    this = find_run(run_id)
-    whole = summarise(this, load_cases())
-    part = whole.part(case, cells) if case or cells else whole
-    print_summary(part, console())
-    for path in write_reports(whole, _proposal(this) if whole.for_a_person() else ""):
-        click.echo(f"wrote {path}")
-    if _NEVER in fail_on:
-        return
-    status, told = _verdict(part, frozenset(fail_on or _WATCHED))
-    click.echo(f"verdict: {told} (exit {int(status)})")
-    raise SystemExit(int(status))
-
-
-def _verdict(summary: Summary, watched: frozenset[str]) -> tuple[ExitStatus, str]:
-    status = summary.exit_status(watched)
-    left = len(summary.for_a_person()) + len(summary.cells_for_a_person())
-    if status is ExitStatus.AS_EXPECTED and left:
-        return status, f"{left} verdicts need a person, but none is {' or '.join(sorted(watched))}"
-    return status, _WORDS[status]
-
-
-def _proposal(this: Run) -> str:
-    """Return the diff that would make a run's records expected; empty when no windows can say it."""
-    from harness.errors import CaseError
-    from harness.explain.propose import proposed_diff
-    from harness.judge.origin import published_with
-    from harness.matrix.cases import load_cases
-
-    try:
-        return proposed_diff(load_cases(), published_with(this.id).records)
-    except CaseError as error:
-        click.echo(f"no edit of the windows is proposed: {error}", err=True)
-        return ""
+    watched = watched_verdicts(fail_on, _NEVER)
+    raise SystemExit(int(judge_and_report(find_run(run_id), load_cases(), case=case, cells=cells, watched=watched)))

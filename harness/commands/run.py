@@ -35,19 +35,21 @@ _EXAMPLES = example(
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Bases at a time (default: cores, as memory allows).")
 @click.option("--fork/--no-fork", default=True, help="Fork for each cell (default), or start a fresh process.")
 @click.option("--quiet", is_flag=True, help="Leave out the grid at the end.")
-def run(matrix: str, case: str | None, device: str, quiet: bool, **options: Any) -> None:  # noqa: FBT001
+@click.option("--report", "reported", is_flag=True, help="Go on as `report` does: reports, verdict, exit status.")
+def run(matrix: str, case: str | None, device: str, **options: Any) -> None:
     """Measure what is not known yet of MATRIX, a name in matrices/ or a path.
 
     What earlier runs know is not measured again. The exit status is 0 when measuring itself
-    went well, whatever it found: `report` judges.
+    went well, whatever it found: `report` judges, and so does --report.
     """
+    from harness.flow import main_job
     from harness.judge.summary import summarise
     from harness.matrix.cases import load_cases
     from harness.matrix.plan import Selection, concrete_device
     from harness.matrix.read import load_matrix
     from harness.matrix.weights import read_weights
     from harness.report.terminal import console, print_summary
-    from harness.run.pipeline import run_matrix
+    from harness.run.pipeline import How, run_matrix
     from harness.run.runs import Run, find_run, new_run
 
     # nox and CI end sessions with SIGTERM; what was measured is kept as after Ctrl-C.
@@ -58,14 +60,17 @@ def run(matrix: str, case: str | None, device: str, quiet: bool, **options: Any)
     if options["shard"] and options["bases"]:
         message = "--shard takes every N-th base, --base names one; give one of them"
         raise click.UsageError(message)
+    quiet, reported = options.pop("quiet"), options.pop("reported")
     loaded, cases = load_matrix(matrix), load_cases()
     resume, run_id = options.pop("resume"), options.pop("run_id")
-    flags = {name: options.pop(name) for name in ("fresh", "relock", "jobs", "fork")}
+    how = How(**{name: options.pop(name) for name in ("fresh", "relock", "jobs", "fork")})
     this = find_run(resume) if resume else Run(id=run_id) if run_id else new_run(loaded.name)
     real = read_weights(options.pop("weights"), dtype=options.pop("dtype"), device_map=options.pop("device_map"))
     selection = Selection(case=case, device=concrete_device(device), weights=real, **options)
     try:
-        run_matrix(loaded, cases, selection, this, **flags)
+        if reported:
+            raise SystemExit(int(main_job(loaded, cases, selection, this, how)))
+        run_matrix(loaded, cases, selection, this, how)
     except KeyboardInterrupt:
         click.echo(f"interrupted; go on with: {PROGRAM} run {matrix} --resume {this.id}", err=True)
         raise SystemExit(INTERRUPTED) from None

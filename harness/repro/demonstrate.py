@@ -19,7 +19,7 @@ from harness.judge.verdicts import expectation_for
 from harness.matrix.plan import Selection
 from harness.repro.choose import lock_of
 from harness.repro.script import script
-from harness.run.pipeline import run_matrix
+from harness.run.pipeline import How, run_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -115,7 +115,7 @@ def demonstrate(matrix: Matrix, chosen: Sequence[Window], run: Run) -> Iterator[
     folder = run.folder / "repro"
     for index, window in enumerate(chosen):
         selection = Selection(cells=(window.cell.id,), case=window.name)
-        run_matrix(matrix, (window.case,), selection, run, jobs=1)
+        run_matrix(matrix, (window.case,), selection, run, How(jobs=1))
         variant = {**window.variant, "device": "cpu", "dtype": "float32"}
         wanted = place(window.cell.id, window.case.name, variant)
         record = next((one for one in variants_in(read_run(run.folder)) if place_of(one) == wanted), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.contracts.job import Request
@@ -38,29 +38,33 @@ WORTH_A_WORKER = 100
 """Variants in a share, at the least: a worker's own imports take as long as 50 to 100 variants."""
 
 
-def run_matrix(
-    matrix: Matrix,
-    cases: tuple[Case, ...],
-    selection: Selection,
-    run: Run,
-    *,
-    fresh: bool = False,
-    relock: bool = False,
-    jobs: int | None = None,
-    fork: bool = True,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How a matrix is measured: ``fresh`` measures what is known, ``relock`` resolves what is locked.
+
+    ``jobs`` are workers at a time (None: as cores and memory allow); without ``fork`` each cell gets a fresh process.
+    """
+
+    fresh: bool = False
+    relock: bool = False
+    jobs: int | None = None
+    fork: bool = True
+
+
+def run_matrix(matrix: Matrix, cases: tuple[Case, ...], selection: Selection, run: Run, how: How | None = None) -> None:
     """Measure what is selected and not known yet, into the folder of ``run``.
 
     A record of an earlier run serves again when everything that could change it is the same,
-    unless ``fresh``. Raises ``KeyboardInterrupt`` after the workers have ended; what they wrote
-    stays, and running with the same ``run`` goes on from there.
+    unless it is asked for afresh. Raises ``KeyboardInterrupt`` after the workers have ended; what they
+    wrote stays, and running with the same ``run`` goes on from there.
     """
+    how = how or How()
     planned = plan_run(matrix, cases, selection)
     store = Store(reports_folder() / "store.sqlite")
     take_in_unfinished(store)
     run.add_plan(Plan(matrix=matrix.name, title=matrix.title, device=selection.device, run=run.id), planned)
-    locks = resolve_all([one.cell for one in planned], lock_book(matrix), relock=relock)
-    items, reused = divide(planned, locks, matrix, run, None if fresh else store)
+    locks = resolve_all([one.cell for one in planned], lock_book(matrix), relock=how.relock)
+    items, reused = divide(planned, locks, matrix, run, None if how.fresh else store)
     progress = Progress(sum(len(item.requests) for item in items), reused=reused)
     progress.start()
     measurement = Measurement(
@@ -73,7 +77,7 @@ def run_matrix(
             examples=matrix.examples,
             device=selection.device,
             weights=selection.weights.job() if selection.weights else {},
-            fork=fork,
+            fork=how.fork,
         ),
     )
     for cell, answer in zip((one.cell for one in planned), locks, strict=True):
@@ -83,7 +87,7 @@ def run_matrix(
     run.mark_unfinished()
     try:
         with MemoryWatch() as watch:
-            workers = jobs or free_memory_jobs()
+            workers = how.jobs or free_memory_jobs()
             # Two processes on one GPU would measure each other.
             groups = share_out(group_by_base(items), workers if selection.device == "cpu" else 1)
             measure_groups(measurement, groups, workers)

@@ -15,7 +15,7 @@ from harness.matrix.plan import Selection
 from harness.repro.choose import lock_of
 from harness.repro.demonstrate import Shown, Window, read_verdict
 from harness.repro.script import script
-from harness.run.pipeline import run_matrix
+from harness.run.pipeline import How, run_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,7 +54,7 @@ for script in scripts:
 
 def sweep(matrix: Matrix, cell: Cell, cases: Sequence[Case], run: Run) -> Iterator[Shown]:
     """Measure what is not known of a cell, then run the script of every variant of every case."""
-    run_matrix(matrix, tuple(cases), Selection(cells=(cell.id,)), run, jobs=1)
+    run_matrix(matrix, tuple(cases), Selection(cells=(cell.id,)), run, How(jobs=1))
     records = {place_of(record): record for record in variants_in(read_run(run.folder))}
     windows = write_scripts(matrix, cell, cases, run.folder / "repro")
     environment = build(lock_of(matrix, cell), cell.python)

@@ -25,14 +25,14 @@ def baseline(matrix: str, cells: int, pip_cells: int, jobs: int | None) -> None:
     from harness.matrix.plan import Selection, plan_run
     from harness.matrix.read import load_matrix
     from harness.run.cost import free_memory_jobs
-    from harness.run.pipeline import run_matrix
+    from harness.run.pipeline import How, run_matrix
     from harness.run.runs import new_run
     from harness.selfcheck.baseline import measure_baseline
     from harness.selfcheck.proof import spread
 
     loaded, cases, jobs = load_matrix(matrix), load_cases(), jobs or free_memory_jobs()
     run = new_run(f"baseline-{loaded.name}")
-    run_matrix(loaded, cases, Selection(), run, fresh=True, jobs=jobs)
+    run_matrix(loaded, cases, Selection(), run, How(fresh=True, jobs=jobs))
     (cost,) = [json.loads(path.read_text(encoding="utf-8")) for path in run.folder.glob("cost.*.json")]
     planned, book, known = plan_run(loaded, cases, Selection()), lock_book(loaded), read_run(run.folder)
     ready = {record.cell.id for record in known if isinstance(record, VariantRecord)}

@@ -1,0 +1,100 @@
+"""The flow of the main job, top to bottom and in one process.
+
+    plan -> resolve -> install -> run -> record (:mod:`harness.run.pipeline`) -> judge -> report
+
+Each step takes what the one before it gave, and nothing later. The store stands beside the flow: it is asked which
+records are known already, and is given those that are new.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.errors import CaseError, ExitStatus, UsageError
+from harness.explain.propose import proposed_diff
+from harness.judge.origin import published_with
+from harness.judge.summary import summarise
+from harness.judge.verdicts import Verdict
+from harness.report.files import write_reports
+from harness.report.terminal import console, print_summary
+from harness.run.pipeline import How, run_matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from harness.judge.summary import Summary
+    from harness.matrix.cases import Case
+    from harness.matrix.plan import Selection
+    from harness.matrix.spec import Matrix
+    from harness.run.runs import Run
+
+WATCHED = frozenset(Verdict) - {Verdict.AS_EXPECTED}
+"""Verdicts that fail a run unless somebody says which ones do."""
+
+_WORDS = {
+    ExitStatus.AS_EXPECTED: "all as expected",
+    ExitStatus.NEEDS_A_PERSON: "a verdict needs a person",
+    ExitStatus.NOTHING_MEASURED: "nothing was measured",
+}
+
+
+def main_job(matrix: Matrix, cases: tuple[Case, ...], selection: Selection, run: Run, how: How) -> ExitStatus:
+    """Measure a matrix, judge the run and write its reports; return what the verdicts say."""
+    run_matrix(matrix, cases, selection, run, how)
+    return judge_and_report(run, cases)
+
+
+def judge_and_report(
+    run: Run,
+    cases: tuple[Case, ...],
+    *,
+    case: str | None = None,
+    cells: Sequence[str] = (),
+    watched: Collection[Verdict] = WATCHED,
+) -> ExitStatus:
+    """Judge a run: print the part that ``case`` and ``cells`` select, write the reports of the whole, say the verdict.
+
+    Without any verdict that is ``watched`` the run is drawn alone, and is as expected. Raises :class:`UsageError` when
+    nothing is selected.
+    """
+    summary = summarise(run, cases)
+    part = summary.part(case, cells) if case or cells else summary
+    print_summary(part, console())
+    for path in write_reports(summary, _proposal(run, cases) if summary.for_a_person() else ""):
+        click.echo(f"wrote {path}")
+    if not watched:
+        return ExitStatus.AS_EXPECTED
+    status = part.exit_status(watched)
+    click.echo(f"verdict: {_verdict_words(part, status, watched)} (exit {int(status)})")
+    return status
+
+
+def watched_verdicts(names: Sequence[str], never: str) -> frozenset[Verdict]:
+    """Return the verdicts that a person names, all of them without a name, none for ``never``.
+
+    Raises :class:`UsageError` when ``never`` stands beside others.
+    """
+    if never in names:
+        if len(names) > 1:
+            message = f"--fail-on {never} stands alone; leave it out, or the other verdicts"
+            raise UsageError(message)
+        return frozenset()
+    return frozenset(map(Verdict, names)) or WATCHED
+
+
+def _verdict_words(summary: Summary, status: ExitStatus, watched: Collection[Verdict]) -> str:
+    left = len(summary.for_a_person()) + len(summary.cells_for_a_person())
+    if status is ExitStatus.AS_EXPECTED and left:
+        return f"{left} verdicts need a person, but none is {' or '.join(sorted(watched))}"
+    return _WORDS[status]
+
+
+def _proposal(run: Run, cases: tuple[Case, ...]) -> str:
+    """Return the diff that would make a run's records expected; empty when no windows can say it."""
+    try:
+        return proposed_diff(cases, published_with(run.id).records)
+    except CaseError as error:
+        click.echo(f"no edit of the windows is proposed: {error}", err=True)
+        return ""
