@@ -41,7 +41,7 @@ _MOVED = {
     context_settings=SETTINGS,
     sections={heading: [str(one.name) for one in commands] for heading, commands in _SECTIONS.items()},
     moved=_MOVED,
-    epilog=example("advise --method prefix_tuning --model bloom"),
+    epilog=example("advise --method prefix_tuning --model bloom --transformers '>=4.48,<5'"),
 )
 def cli() -> None:
     """Reproduce what breaks prompt learning in PEFT, on real releases.

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _EXAMPLE = example(
-    "bisect --case generate_with_cache --method prefix_tuning --model llama --axis transformers --peft 0.13.2"
+    "bisect --case generate_with_cache --method prompt_tuning --model bloom "
+    "--axis peft --transformers 4.45.1 --bad 0.13.0 --good 0.14.0"
 )
 
 

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from harness.run.runs import Run
 
 
-@click.command(epilog=example("compare peft0.20.0 peft0.21.2-st6.1 --budget 60"))
+@click.command(
+    epilog=example(
+        "compare peft0.13.0-st3.1 peft0.13.1-st3.1 --case generate_with_cache:gpt2-prefix_tuning-cached --budget 5"
+    )
+)
 @click.argument("first", metavar="CELL")
 @click.argument("second", metavar="CELL")
 @click.option("--matrix", default="documented", show_default=True, help="Where the cells are looked up by id.")

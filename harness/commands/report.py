@@ -12,7 +12,7 @@ _WATCHED = [str(one) for one in Verdict if one is not Verdict.AS_EXPECTED]
 _NEVER = "never"
 
 
-@click.command(epilog=example("report", "report documented-20261121-010203 --fail-on regressed --fail-on changed"))
+@click.command(epilog=example("report", "report guide --fail-on regressed --fail-on changed"))
 @click.argument("run_id", metavar="[RUN]", required=False)
 @click.option(
     "--fail-on", multiple=True, type=click.Choice([*_WATCHED, _NEVER]),

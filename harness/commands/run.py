@@ -12,13 +12,8 @@ from harness.groups import INTERRUPTED
 from harness.matrix.weights import DTYPES
 from harness.program import PROGRAM, example
 
-_EXAMPLES = example(
-    "run documented --case prompt_tuning_guide --cell peft0.13.0",
-    "run families --case generate_families --weights qwen3=PATH_OR_NAME --dtype bfloat16",
-)
 
-
-@click.command(epilog=_EXAMPLES)
+@click.command(epilog=example("run documented --case prompt_tuning_guide --cell peft0.13.0-st3.1 --run-id guide"))
 @click.argument("matrix")
 @case_option
 @cell_option

@@ -10,7 +10,7 @@ from harness.program import PROGRAM, example
 from harness.run.runs import find_run
 
 
-@click.command(epilog=example("admin publish grid-20261121-010203"))
+@click.command(epilog=example("admin publish guide --name guide"))
 @click.argument("run_id", metavar="RUN")
 @click.option("--name", help="The reference's name (default: the run's matrix).")
 @click.option("--partial", is_flag=True, help="Publish a run although something it was asked for is missing.")

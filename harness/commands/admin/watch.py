@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.matrix.spec import Cell
 
 
-@click.command(epilog=example("admin watch nightly --run nightly-20261121-010203"))
+@click.command(epilog=example("admin watch documented --run guide --look-only"))
 @click.argument("matrix")
 @click.option("--run", "run_id", metavar="RUN", help="Take the records of this run into the history first.")
 @click.option(

@@ -10,7 +10,7 @@ from harness.commands.cases.propose import propose
 from harness.program import example
 
 
-@click.group(epilog=example("cases check"))
+@click.group(epilog=example("cases check --run guide"))
 def cases() -> None:
     """Keep the cases whole: catalogue, check, propose."""
 

@@ -13,7 +13,7 @@ from harness.program import PROGRAM, example
 PAGE = ROOT / "docs" / "catalogue.md"
 
 
-@click.command(epilog=example("cases catalogue", "cases catalogue --write"))
+@click.command(epilog=example("cases catalogue --write"))
 @click.option("--write", is_flag=True, help="Write docs/catalogue.md anew.")
 def catalogue(write: bool) -> None:  # noqa: FBT001
     """Check that every case is whole, and that docs/catalogue.md is fresh.

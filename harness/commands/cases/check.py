@@ -10,7 +10,7 @@ from harness.errors import ExitStatus
 from harness.program import PROGRAM, example
 
 
-@click.command(epilog=example("cases check"))
+@click.command(epilog=example("cases check --run guide"))
 @click.option("--run", "run_id", metavar="RUN", help="Hold the windows against this run, too.")
 def check(run_id: str | None) -> None:
     """Hold the expectation windows against the published records.

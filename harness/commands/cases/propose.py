@@ -7,7 +7,7 @@ import click
 from harness.program import example
 
 
-@click.command(epilog=example("cases propose --run nightly-20261121-031700 | git apply"))
+@click.command(epilog=example("cases propose --run guide"))
 @click.option("--run", "run_id", metavar="RUN", help="Hold the windows against this run, too.")
 @click.option("--write", is_flag=True, help="Change the case files instead of printing a diff.")
 def propose(run_id: str | None, write: bool) -> None:  # noqa: FBT001
