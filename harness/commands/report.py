@@ -52,7 +52,7 @@ def report(run_id: str | None, fail_on: tuple[str, ...], case: str | None, cells
     whole = summarise(this, load_cases())
     part = whole.part(case, cells) if case or cells else whole
     print_summary(part, console())
-    for path in write_reports(whole, _proposal(this) if whole.for_a_person() else ""):
+    for path in write_reports(whole, _proposal(this, {one.case for one in whole.for_a_person()})):
         click.echo(f"wrote {path}")
     if _NEVER in fail_on:
         return
@@ -69,15 +69,16 @@ def _verdict(summary: Summary, watched: frozenset[str]) -> tuple[ExitStatus, str
     return status, _WORDS[status]
 
 
-def _proposal(this: Run) -> str:
-    """Return the diff that would make a run's records expected; empty when no windows can say it."""
+def _proposal(this: Run, names: set[str]) -> str:
+    """Return the diff of some cases after which a run's records are expected; empty when no windows can say it."""
     from harness.errors import CaseError
     from harness.explain.propose import proposed_diff
     from harness.judge.origin import published_with
     from harness.matrix.cases import load_cases
 
+    cases = tuple(case for case in load_cases() if case.name in names)
     try:
-        return proposed_diff(load_cases(), published_with(this.id).records)
+        return proposed_diff(cases, published_with(this.id).records) if cases else ""
     except CaseError as error:
         click.echo(f"no edit of the windows is proposed: {error}", err=True)
         return ""
