@@ -62,7 +62,7 @@ def judge_and_report(
     summary = summarise(run, cases)
     part = summary.part(case, cells) if case or cells else summary
     print_summary(part, console())
-    for path in write_reports(summary, _proposal(run, cases) if summary.for_a_person() else ""):
+    for path in write_reports(summary, _proposal(run, summary)):
         click.echo(f"wrote {path}")
     if not watched:
         return ExitStatus.AS_EXPECTED
@@ -91,10 +91,12 @@ def _verdict_words(summary: Summary, status: ExitStatus, watched: Collection[Ver
     return _WORDS[status]
 
 
-def _proposal(run: Run, cases: tuple[Case, ...]) -> str:
-    """Return the diff that would make a run's records expected; empty when no windows can say it."""
+def _proposal(run: Run, summary: Summary) -> str:
+    """Return the diff of those cases that need a person; empty where none does, or when no windows can say it."""
+    names = {one.case for one in summary.for_a_person()}
+    cases = tuple(case for case in summary.cases if case.name in names)
     try:
-        return proposed_diff(cases, published_with(run.id).records)
+        return proposed_diff(cases, published_with(run.id).records) if cases else ""
     except CaseError as error:
         click.echo(f"no edit of the windows is proposed: {error}", err=True)
         return ""
