@@ -229,5 +229,6 @@ def names(variants: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def word(case: str, variant: Mapping[str, str]) -> str:
-    """Give the word of a case expression that selects a variant, whatever device is asked for."""
-    return f"{case}:{'-'.join(value for axis, value in variant.items() if axis not in ADDED)}"
+    """Return the word of a case expression that selects a recorded variant, whatever device is asked for."""
+    own = (value for axis, value in variant.items() if axis != "device" and value != ADDED.get(axis))
+    return f"{case}:{'-'.join(own)}"

@@ -16,7 +16,7 @@ from harness.contracts.record import VariantRecord
 from harness.environments.build import InstallFailed, build
 from harness.environments.resolve import Lock, resolve
 from harness.errors import UsageError
-from harness.interface import Outcome
+from harness.interface import Outcome, with_defaults
 from harness.latency.ratio import own_times
 from harness.latency.turns import Table, play
 from harness.machine import machine_facts
@@ -167,6 +167,5 @@ def on_core(workers: Iterator[Worker] | Any) -> None:
 
 
 def timed_variants(expression: str, device: str = "cpu") -> list[tuple[Case, dict[str, str]]]:
-    """List the variants of a case expression, with their device. Raises :class:`UsageError` when there are none."""
-    chosen = select_variants(load_cases(), expression)
-    return [(case, {**variant, "device": device, "dtype": "float32"}) for case, variant in chosen]
+    """List the variants that an expression selects, as a device measures them. Raises :class:`UsageError` without any."""
+    return [(case, with_defaults(variant, device)) for case, variant in select_variants(load_cases(), expression)]

@@ -13,12 +13,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CaseError, UsageError
-from harness.interface import Claim, Expectation, Variants, selects
+from harness.interface import Claim, Expectation, Variants
 from harness.paths import ROOT
+from harness.selectors import SelectionError, nearest, variant_selector
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from harness.selectors import VariantSelector
 
 CASES = ROOT / "cases"
 _MAKERS = {"Claim": Claim, "Expectation": Expectation, "Variants": Variants}
@@ -58,30 +61,31 @@ def load_cases(folder: Path = CASES) -> tuple[Case, ...]:
 
 
 def select_variants(cases: tuple[Case, ...], expression: str | None) -> list[tuple[Case, dict[str, str]]]:
-    """List the variants that an expression selects, all of them without one.
+    """List the variants that an expression selects (:mod:`harness.selectors`), all of them without one.
 
-    The expression is words joined by commas, each as :func:`harness.interface.selects` reads it.
-    Raises :class:`UsageError` when a word matches nothing.
+    Raises :class:`UsageError` when a word means nothing.
     """
-    everything = [(case, variant) for case in cases for variant in case.variants]
-    if not expression:
-        return everything
-    chosen: set[int] = set()
-    for word in expression.split(","):
-        matched = {index for index, (case, variant) in enumerate(everything) if means(word, case, variant)}
-        if not matched:
-            known = ", ".join(case.name for case in cases)
-            message = f"the case expression {word!r} matches nothing; cases: {known} (add :PART to name variants)"
-            raise UsageError(message)
-        chosen |= matched
-    return [everything[index] for index in sorted(chosen)]
+    selected = read_selector(expression, cases)
+    return [(case, variant) for case in cases for variant in case.variants if selected(case.name, variant)]
 
 
-def means(word: str, case: Case, variant: Mapping[str, str]) -> bool:
-    """Tell whether one word of a case expression means a variant: a case by name is meant by no pattern."""
-    if case.by_name and word.strip().partition(":")[0] != case.name:
-        return False
-    return selects(word, case.name, variant)
+def find_case(cases: tuple[Case, ...], name: str) -> Case:
+    """Return the case of this name. Raises :class:`UsageError` with the nearest ones."""
+    known = {case.name: case for case in cases}
+    if name not in known:
+        message = f"no case {name!r}; {nearest(name, known)}"
+        raise UsageError(message)
+    return known[name]
+
+
+def read_selector(
+    expression: str | Iterable[str] | None, cases: tuple[Case, ...], *, implied: str | None = None
+) -> VariantSelector:
+    """Read a case expression as :func:`harness.selectors.variant_selector` does. Raises :class:`UsageError`."""
+    try:
+        return variant_selector(expression, cases, implied=implied)
+    except SelectionError as error:
+        raise UsageError(str(error)) from None
 
 
 @cache
