@@ -37,8 +37,7 @@ from harness.matrix.plan import concrete_device, find_cell
 from harness.matrix.read import load_matrix
 from harness.matrix.spec import NEWEST, PACKAGES, Cell
 from harness.paths import reports_folder
-from harness.program import PROGRAM
-from harness.run.keys import incell_digest
+from harness.run.keys import project_code
 from harness.run.runs import Run
 from harness.run.store import Store
 
@@ -283,7 +282,8 @@ class _Session:
         about = asdict(self.options)
         for name in ("fresh", "command", "repo", "first_parent", "good_commit", "bad_commit"):
             del about[name]
-        about |= {"case": self.case.digest, "variant": self._on_device(), "held": held.id, "harness": incell_digest()}
+        about |= {"case": project_code().of_case(self.case), "variant": self._on_device(), "held": held.id}
+        about |= {"harness": project_code().of_runtime()}
         digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:10]
         return f"bisect-{self.case.name}-{self.axis or 'corners'}-{digest}"
 

@@ -7,7 +7,6 @@ read from the syntax tree, which also knows their lines.
 from __future__ import annotations
 
 import ast
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -25,17 +24,15 @@ if TYPE_CHECKING:
 
 CASES = ROOT / "cases"
 _MAKERS = {"Claim": Claim, "Expectation": Expectation, "Variants": Variants}
-_DECLARED = ("DOCUMENT", "VARIANTS", "CLAIMS", "EXPECTATIONS", "ORACLE", "UPSTREAM", "BY_NAME")
-_OPINIONS = {"CLAIMS", "EXPECTATIONS", "ORACLE", "UPSTREAM"}
+DECLARED = {"DOCUMENT", "VARIANTS", "CLAIMS", "EXPECTATIONS", "ORACLE", "UPSTREAM", "BY_NAME"}
+"""What a case file declares in literals."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """What one case file declares.
 
-    ``digest`` changes with whatever can change a measurement: the code and variants of the
-    file, but not its claims, expectations, oracle's name, links, comments and docstrings. A case
-    ``by_name`` runs only where its name is written out: no pattern means it.
+    A case ``by_name`` runs only where its name is written out: no pattern means it.
     """
 
     name: str
@@ -45,7 +42,6 @@ class Case:
     variants: tuple[dict[str, str], ...]
     claims: tuple[Claim, ...]
     expectations: tuple[Expectation, ...]
-    digest: str
     oracle: str = ""
     upstream: tuple[str, ...] = ()
     by_name: bool = False
@@ -107,12 +103,18 @@ def read_case(path: Path) -> Case:
 
 
 @cache
-def _parse(path: Path, source: str) -> Case:
+def syntax_tree(path: Path, source: str) -> ast.Module:
+    """Parse the text of a file, once. Raises :class:`CaseError` with file and line."""
     try:
-        tree = ast.parse(source)
+        return ast.parse(source)
     except SyntaxError as error:
         message = f"{path.name}:{error.lineno}: {error.msg}"
         raise CaseError(message) from None
+
+
+@cache
+def _parse(path: Path, source: str) -> Case:
+    tree = syntax_tree(path, source)
     literals = _literals(tree, path)
     for name in ("VARIANTS",):
         if name not in literals:
@@ -131,7 +133,6 @@ def _parse(path: Path, source: str) -> Case:
         variants=variants,
         claims=tuple(literals.get("CLAIMS", ())),
         expectations=tuple(literals.get("EXPECTATIONS", ())),
-        digest=_digest(tree),
         oracle=literals.get("ORACLE", ""),
         upstream=tuple(literals.get("UPSTREAM", ())),
         by_name=bool(literals.get("BY_NAME", False)),
@@ -147,7 +148,7 @@ def _literals(tree: ast.Module, path: Path) -> dict[str, Any]:
         try:
             values[target] = _evaluate(value, values)
         except (ValueError, TypeError) as error:
-            if target in _DECLARED:
+            if target in DECLARED:
                 message = f"{path.name}:{node.lineno}: {target} must be made of literals: {error}"
                 raise CaseError(message) from None
     return values
@@ -175,10 +176,3 @@ def _evaluate(node: ast.expr, names: dict[str, Any]) -> Any:
             return {_evaluate(k, names): _evaluate(v, names) for k, v in zip(keys, items, strict=True) if k is not None}
         case _:
             return ast.literal_eval(node)
-
-
-def _digest(tree: ast.Module) -> str:
-    body = [node for node in tree.body if _assignment(node)[0] not in _OPINIONS]
-    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        body = body[1:]
-    return hashlib.sha256("\n".join(ast.dump(node) for node in body).encode()).hexdigest()[:16]
