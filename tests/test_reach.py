@@ -123,6 +123,16 @@ def test_a_surface_that_finds_its_names_by_running_counts_whole(tmp_path: Path) 
     assert names(plant(tmp_path, surface=lazy, case=check)) >= EVERYTHING
 
 
+def test_a_surface_that_finds_its_names_by_running_says_where_they_are(tmp_path: Path) -> None:
+    """What a type checker is told of such a name is where it comes from; nothing else of the package counts."""
+    told = "if TYPE_CHECKING:\n    from harness.kit.numbers import FAR\ndef __getattr__(name):\n    return 1\n"
+    for check in (
+        "def check(trial):\n    from harness.kit import FAR\n",
+        "from harness.kit import FAR\ndef check(t):\n    FAR\n",
+    ):
+        assert names(plant(tmp_path, surface=told, case=check)) - {"kit.FAR"} == {"a.check", "numbers.FAR"}
+
+
 def test_what_runs_on_import_counts(tmp_path: Path) -> None:
     """A statement that runs when a module is imported counts for who takes anything from it; so may a decorator."""
     check = "def check(trial):\n    from harness.kit.numbers import FAR\n"
@@ -221,6 +231,10 @@ class Closure:
         if isinstance(node, ast.ImportFrom):
             for one in node.names:
                 self.imports[module, one.asname or one.name] = (node.module or "", one.name)
+        elif isinstance(node, ast.If) and module == "harness.kit":
+            # What the kit tells type checkers is where its names are.
+            for inner in node.body:
+                self._statement(module, inner)
         elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign):
             future = ast.parse(FUTURE).body
             code = compile(ast.fix_missing_locations(ast.Module(body=[*future, node], type_ignores=[])), "x", "exec")

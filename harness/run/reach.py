@@ -251,6 +251,8 @@ class Module:
     lazy: bool = False
     definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
     bindings: dict[str, Name] = field(default_factory=dict)
+    told: dict[str, Name] = field(default_factory=dict)
+    """What type checkers are told of names that ``__getattr__`` finds when the code runs."""
     body: list[ast.stmt] = field(default_factory=list)
     imported: set[str] = field(default_factory=set)
 
@@ -270,7 +272,9 @@ class Module:
                     for bound, module, name in _bindings(node):
                         self.imported.add(module)
                         self.bindings[bound] = (module, name or WHOLE)
-                case ast.If(test=test, orelse=otherwise) if ast.unparse(test).endswith("TYPE_CHECKING"):
+                case ast.If(test=test, body=body, orelse=otherwise) if ast.unparse(test).endswith("TYPE_CHECKING"):
+                    imports = [one for one in body if isinstance(one, ast.ImportFrom)]
+                    self.told |= {bound: (module, name) for one in imports for bound, module, name in _bindings(one)}
                     self._take(otherwise)
                 case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                     self._define([name], node)
@@ -401,6 +405,8 @@ class Code:
             along.append(module.bindings[name])
         elif module.is_package and self.module(f"{module.name}.{name}") is not None:
             along.append((f"{module.name}.{name}", WHOLE))
+        elif "__getattr__" in module.definitions and name in module.told:
+            along.append(module.told[name])
         elif "__getattr__" in module.definitions:
             # Only running it can tell where the name comes from.
             along += [(one, WHOLE) for one in self._kit()]
