@@ -24,7 +24,7 @@ IN_CELL_PACKAGES = {
     "accelerate", "hypothesis", "numpy", "peft", "pytest", "safetensors", "sentence_transformers", "tokenizers",
     "torch", "transformers",
 }  # fmt: skip
-SHARED = {"harness.interface", "harness.selectors"}
+SHARED = {"harness.interface", "harness.packages", "harness.selectors"}
 OUR_DOOR = {*SHARED, "harness.cell", "harness.kit", "cases"}
 
 

@@ -35,7 +35,8 @@ from harness.interface import variant_id, with_defaults
 from harness.matrix.cases import load_cases, select_variants
 from harness.matrix.plan import concrete_device, find_cell
 from harness.matrix.read import load_matrix
-from harness.matrix.spec import NEWEST, PACKAGES, Cell
+from harness.matrix.spec import NEWEST, Cell
+from harness.packages import PACKAGES, WINDOW_AXES
 from harness.paths import reports_folder
 from harness.run.keys import project_code
 from harness.run.runs import Run
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 _DOCUMENTED = "documented"
-_NEWEST_BY_DEFAULT = ("peft", "transformers")
 _MOST_CORNERS = 3
 
 
@@ -251,7 +251,7 @@ class _Session:
             return self.bad_cell
         base = find_cell(load_matrix(options.matrix), options.base_cell) if options.base_cell else None
         pins = {**(base.pins if base else self._default_pins()), **options.pins}
-        for name in _NEWEST_BY_DEFAULT:
+        for name in WINDOW_AXES:
             if name not in pins and name != self.axis:
                 pins[name] = NEWEST if options.as_of_axis or options.as_of else releases_of(name)[-1].version
         pins.pop(self.axis or "", None)

@@ -31,7 +31,9 @@ def main(program: str, arguments: list[str]) -> int:
     """
     sys.path.append(str(ROOT))
     options = _options(program, arguments)
-    missing = [name for name in ("torch", "transformers", "peft", "pytest", "pytest_benchmark") if not _installed(name)]
+    from harness.packages import REQUIRED_PACKAGES
+
+    missing = [name for name in (*REQUIRED_PACKAGES, "pytest", "pytest_benchmark") if not _installed(name)]
     if missing:
         pip = f"{sys.executable} -m pip install"
         print(f"not installed here: {', '.join(missing)}; run: {pip} {' '.join(missing)}", file=sys.stderr)

@@ -14,6 +14,7 @@ from harness.errors import ExitStatus, UsageError
 from harness.explain.filters import Where, specifier
 from harness.judge.origin import origin_of, published_defaults
 from harness.matrix.cases import load_cases, read_selector
+from harness.packages import EXPLAINED
 from harness.program import example
 from harness.selectors import nearest
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from harness.explain.advice import Advice, Failure, Measured, Nearest, Use
     from harness.matrix.cases import Case
 
-_BOUNDED = ("peft", "transformers", "torch", "sentence-transformers", "python")
 _SHOWN = 5
 _WIDTH = 100
 
@@ -58,7 +58,7 @@ def advise(expression: str | None, matrices: tuple[str, ...], runs: tuple[str, .
     cases = load_cases()
     selected = read_selector(expression, cases)
     _check(cases, asked)
-    versions = {name: specifier(name, text) for name in _BOUNDED if (text := options[name.replace("-", "_")])}
+    versions = {name: specifier(name, text) for name in EXPLAINED if (text := options[name.replace("-", "_")])}
     where = Where(versions=versions, axes=asked)
     origin = origin_of(matrices or (() if runs else published_defaults()), runs)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.packages import REQUIRED_PACKAGES
 from harness.program import example
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def bisect(as_of: datetime | None, **options: Any) -> None:
     # As after Ctrl-C: what was answered is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     pins = options.pop("pins")
-    pins |= {name: value for name in ("peft", "transformers", "torch") if (value := options.pop(name))}
+    pins |= {name: value for name in REQUIRED_PACKAGES if (value := options.pop(name))}
     axes = [f"{name}={value}" for name in ("model", "method") if (value := options.pop(name))]
     options["where"] = ",".join([*axes, *filter(None, [options["where"]])])
     asked = Options(as_of=as_of.date() if as_of else None, pins=pins, command=command_line(), **options)

@@ -72,7 +72,7 @@ def explain(case: str, matrices: tuple[str, ...], runs: tuple[str, ...], where_t
 
 def _packages(case: Case) -> tuple[str, ...]:
     """List the packages that can account for what a case finds: sentence-transformers only if it uses them."""
-    from harness.explain.table import EXPLAINED
+    from harness.packages import EXPLAINED
 
     uses = "sentence_transformers" in case.path.read_text(encoding="utf-8")
     return tuple(one for one in EXPLAINED if uses or one != "sentence-transformers")

@@ -12,7 +12,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from harness.contracts.record import StateRecord
 from harness.errors import UsageError
 from harness.judge.verdicts import covers
-from harness.matrix.spec import PACKAGES
+from harness.packages import PACKAGES
 from harness.selectors import nearest
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from packaging.version import InvalidVersion, Version
 from harness.contracts.record import StateRecord
 from harness.contracts.records import MEASURED, variants_in
 from harness.interface import CellState, Outcome
+from harness.packages import EXPLAINED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from harness.contracts.record import CellFacts, Record, VariantRecord
     from harness.explain.boxes import Point
 
-
-EXPLAINED = ("peft", "transformers", "sentence-transformers", "torch", "python")
-"""Packages whose versions may account for an outcome, in the order in which a window names them."""
 
 _FINAL_STATES = {CellState.UNSATISFIABLE, CellState.INSTALL_FAILED, CellState.IMPORT_FAILED}
 """States that say something about the versions, not about the machine."""

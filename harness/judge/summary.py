@@ -17,6 +17,7 @@ from harness.matrix.cases import read_selector
 from harness.matrix.plan import read_cells
 from harness.matrix.source import is_source, slug
 from harness.matrix.spec import is_newest
+from harness.packages import REQUIRED_PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -142,7 +143,7 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
 
 
 def _by_version(facts: AskedCell) -> tuple[Version, ...]:
-    pins = [facts.pins.get(name, "0") for name in ("peft", "transformers", "torch")]
+    pins = [facts.pins.get(name, "0") for name in REQUIRED_PACKAGES]
     return tuple(Version("99999" if is_newest(pin) or is_source(pin) else pin) for pin in pins)
 
 

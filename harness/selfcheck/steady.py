@@ -11,6 +11,7 @@ from packaging.version import InvalidVersion, Version
 from harness.contracts.record import StateRecord, VariantRecord
 from harness.errors import UsageError
 from harness.matrix.plan import plan_run
+from harness.packages import WINDOW_AXES
 from harness.selfcheck.proof import COMPARED, essence, locked, measure_apart
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def hold(runs: Sequence[Mapping[Place, Record]]) -> Steadiness:
 
 def _age(one: PlannedCell) -> tuple[Version, Version] | None:
     try:
-        return Version(one.cell.pins.get("peft", "")), Version(one.cell.pins.get("transformers", ""))
+        peft, transformers = (Version(one.cell.pins.get(name, "")) for name in WINDOW_AXES)
+        return peft, transformers
     except InvalidVersion:
         return None
 
