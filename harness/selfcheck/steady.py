@@ -92,10 +92,9 @@ def hold(runs: Sequence[Mapping[Place, Record]]) -> Steadiness:
     return Steadiness(len(places), tuple(unsteady), tuple(restless), seconds)
 
 
-def _age(one: PlannedCell) -> tuple[Version, Version] | None:
+def _age(one: PlannedCell) -> tuple[Version, ...] | None:
     try:
-        peft, transformers = (Version(one.cell.pins.get(name, "")) for name in WINDOW_AXES)
-        return peft, transformers
+        return tuple(Version(one.cell.pins.get(name, "")) for name in WINDOW_AXES)
     except InvalidVersion:
         return None
 
