@@ -6,14 +6,13 @@ judge (outside, without torch) and executed by the worker (inside a cell).
 
 from __future__ import annotations
 
-import fnmatch
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import product
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
 SCHEMA = 1
 """Version of the record. 1: the first."""
@@ -125,30 +124,13 @@ class Variants:
                 yield variant
 
 
+DEVICES = ("cpu", "cuda")
+"""Where a variant may be measured."""
+
+
 def variant_id(variant: Mapping[str, str]) -> str:
     """Name a variant by its values, as pytest and the reports show it."""
     return "-".join(variant.values())
-
-
-def selects(word: str, case: str, variant: Mapping[str, str]) -> bool:
-    """Tell whether one word of a case expression selects a variant.
-
-    The word is a pattern (``*``, ``?``) for the case's name, or ``case:part`` where the part is
-    a pattern found inside the variant's id.
-    """
-    name, _, part = word.strip().partition(":")
-    return fnmatch.fnmatch(case, name) and fnmatch.fnmatch(variant_id(variant), f"*{part}*")
-
-
-def selected(words: Sequence[str], case: str, variant: Mapping[str, str]) -> bool:
-    """Tell whether the words of a list select a variant: one of them does, and none that begins with ``!``.
-
-    A list of nothing but ``!`` words takes everything else.
-    """
-    wanted = [word for word in words if not word.startswith("!")]
-    if any(selects(word.removeprefix("!"), case, variant) for word in words if word.startswith("!")):
-        return False
-    return not wanted or any(selects(word, case, variant) for word in wanted)
 
 
 def with_defaults(variant: Mapping[str, str], device: str) -> dict[str, str]:

@@ -45,24 +45,6 @@ def test_literals_are_read_with_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "same"),
-    [
-        (('link="https://example.org"', 'link="https://example.com"'), True),
-        (("A planted case.", "Another summary."), True),
-        (('"batch"', '"reload"'), True),
-        (('"a", "b"', '"a", "c"'), False),
-        (("import torch", "import peft"), False),
-    ],
-    ids=["expectation", "docstring", "oracle", "variants", "code"],
-)
-def test_the_digest_follows_what_can_change_a_measurement(tmp_path: Path, change: tuple[str, str], same: bool) -> None:
-    """An opinion is edited without measuring again; code and variants are not."""
-    before = read_case(write(tmp_path, SOURCE))
-    after = read_case(write(tmp_path, SOURCE.replace(*change), "changed.py"))
-    assert (before.digest == after.digest) is same
-
-
-@pytest.mark.parametrize(
     ("source", "words"),
     [
         ("def check(trial): pass", "a case declares VARIANTS"),
@@ -102,5 +84,5 @@ def test_an_expression_selects_cases_and_parts() -> None:
 
 def test_an_expression_that_matches_nothing_is_refused() -> None:
     """Measuring nothing must not look like success."""
-    with pytest.raises(UsageError, match="matches nothing"):
+    with pytest.raises(UsageError, match=r"no case .nonsense.; "):
         select_variants(load_cases(), "generate_with_cache,nonsense")

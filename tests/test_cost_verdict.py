@@ -59,7 +59,6 @@ def test_a_right_answer_at_the_wrong_price_needs_a_person() -> None:
     """The outcome is as expected, the verdict says regressed: cost; without the loss nobody is called."""
     case = Case(
         name="planted", path=Path("planted.py"), summary="", document=None, variants=(), claims=(), expectations=(),
-        digest="",
     )  # fmt: skip
     passed = record({}, "passed")
     lost = judge(case, replace(passed, counters=counters([37, 38, 39, 40])), "c", {})

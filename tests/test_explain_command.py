@@ -111,7 +111,7 @@ def test_left_out_cells_are_predicted(run: Run) -> None:
         (["generate"], "did you mean"),
         (["generate_with_cache", "--matrix", "gird"], "there are: grid"),
         (["generate_with_cache", "--run", "nothing"], "no run 'nothing'"),
-        (["generate_with_cache", "--where", "metod=x"], "did you mean 'method'?"),
+        (["generate_with_cache", "--where", "metod=x"], "did you mean method"),
         (["generate_with_cache", "--hold-out", "2"], "--hold-out"),
         (["generate_with_cache", "--write-cells", "cells.json"], "ends in .toml"),
         (["generate_with_cache", "--write-cells", "/no/such/folder/cells.toml"], "folder that is there"),

@@ -13,8 +13,8 @@ from harness.contracts.records import variants_in
 from harness.explain.account import account_of, matrix_text
 from harness.explain.learn import hold_out
 from harness.explain.table import Label, kind_of, names, products, tables_of, word
-from harness.interface import Outcome, Variants, selects
-from harness.matrix.cases import load_cases
+from harness.interface import Outcome, Variants, with_defaults
+from harness.matrix.cases import load_cases, select_variants
 from harness.matrix.read import parse_matrix
 from harness.report.windows import as_data, in_words, sentence
 from tests.planted import LLAMA, PEFT, TRANSFORMERS, grid, record, state_record
@@ -190,10 +190,10 @@ def test_the_cells_are_a_matrix_that_measures_just_the_variants(tmp_path: Path) 
 
 
 def test_words_select_their_variant() -> None:
-    """The word for each variant of each case selects it, before and after the harness adds axes."""
+    """The word for each record of each case selects its variant, and none but it."""
     for case in load_cases():
         for variant in case.variants:
-            assert selects(word(case.name, {**variant, "device": "cuda", "dtype": "float32"}), case.name, variant)
+            assert select_variants((case,), word(case.name, with_defaults(variant, "cuda"))) == [(case, variant)]
 
 
 @given(

@@ -26,7 +26,6 @@ CASE = Case(
     variants=(),
     claims=(),
     expectations=(),
-    digest="",
 )
 
 

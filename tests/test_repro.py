@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from harness.errors import CaseError, UsageError
 from harness.interface import Outcome, variant_id
-from harness.matrix.cases import Case, load_cases, read_case
+from harness.matrix.cases import Case, find_case, load_cases, read_case
 from harness.matrix.plan import find_cell
 from harness.matrix.read import load_matrix
 from harness.paths import ROOT
 from harness.repro.bundle import Bundle, bundle
-from harness.repro.choose import choose_case, choose_variant, lock_of
+from harness.repro.choose import choose_variant, lock_of
 from harness.repro.demonstrate import windows
 from harness.repro.fold import Fold
 from harness.repro.prune import prune
@@ -206,15 +206,15 @@ def test_without_a_name_the_variant_is_the_first_that_fails() -> None:
     with pytest.raises(UsageError, match="--variant: bloom-train, bloom-generate"):
         choose_variant(case, None, well)
     assert choose_variant(case, "bloom-generate", well) == {"model": "bloom", "aspect": "generate"}
-    with pytest.raises(UsageError, match="has no variant 'mistral'"):
+    with pytest.raises(UsageError, match="no variant of prompt_tuning_guide has 'mistral'"):
         choose_variant(case, "mistral", broken)
 
 
 def test_names_that_are_not_there_are_refused() -> None:
     """Cases and cells: one clear line with what was perhaps meant."""
-    with pytest.raises(UsageError, match="did you mean 'generate_with_cache'"):
-        choose_case(tuple(CASES.values()), "generate_with_cash")
-    with pytest.raises(UsageError, match="begins 2 cells"):
+    with pytest.raises(UsageError, match="did you mean generate_with_cache"):
+        find_case(tuple(CASES.values()), "generate_with_cash")
+    with pytest.raises(UsageError, match="means 2 cells"):
         find_cell(DOCUMENTED, "peft0.13.0")
     with pytest.raises(UsageError, match="no cell 'peft9'"):
         find_cell(DOCUMENTED, "peft9")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.contracts.records import read_run, variants_in
-from harness.matrix.cases import load_cases
+from harness.matrix.cases import find_case, load_cases
 from harness.matrix.read import load_matrix
 from harness.paths import ROOT
-from harness.repro.choose import choose_case, lock_of
+from harness.repro.choose import lock_of
 from harness.repro.demonstrate import Window, read_verdict, show
 from harness.repro.script import script
 from harness.selfcheck.repro_check import run_scripts
@@ -68,7 +68,7 @@ def write(place: Path, name: str) -> Path:
     record = record_of(place, name)
     matrix = load_matrix(str(place / "one.toml"))
     text = script(
-        choose_case(load_cases(), record.case), record.variant, lock_of(matrix, matrix.cells[0]), OLD_CELL.python
+        find_case(load_cases(), record.case), record.variant, lock_of(matrix, matrix.cells[0]), OLD_CELL.python
     )
     path = place / f"{name.replace(':', '_')}.py"
     path.write_text(text, encoding="utf-8")
@@ -92,7 +92,7 @@ def test_uv_runs_a_script_as_anybody_would(place: Path) -> None:
     name = "generate_with_cache:bloom-prompt_tuning-cached"
     record = record_of(place, name)
     window = Window(
-        case=choose_case(load_cases(), record.case), variant=dict(record.variant), cell=OLD_CELL, expectation=None
+        case=find_case(load_cases(), record.case), variant=dict(record.variant), cell=OLD_CELL, expectation=None
     )
     shown = show(write(place, name), window, record)
     assert shown.same, shown

@@ -32,7 +32,7 @@ CLAIM = Claim(id="009.x", quote="它坏了 <b>", english="it is <broken>", outco
 CASES = (
     Case(
         name="planted", path=Path("planted.py"), summary="A case.", document="009", variants=(), claims=(CLAIM,),
-        expectations=(), digest="",
+        expectations=(),
     ),
 )  # fmt: skip
 

@@ -24,7 +24,8 @@ IN_CELL_PACKAGES = {
     "accelerate", "hypothesis", "numpy", "peft", "pytest", "safetensors", "sentence_transformers", "tokenizers",
     "torch", "transformers",
 }  # fmt: skip
-OUR_DOOR = {"harness.interface", "harness.cell", "harness.kit", "cases"}
+SHARED = {"harness.interface", "harness.packages", "harness.selectors"}
+OUR_DOOR = {*SHARED, "harness.cell", "harness.kit", "cases"}
 
 
 def imports_of(path: Path) -> set[str]:
@@ -59,9 +60,10 @@ def test_outside_imports_nothing_of_a_cell(path: Path) -> None:
         assert module.split(".")[0] != "cases", module
 
 
-def test_the_interface_needs_only_the_standard_library() -> None:
+@pytest.mark.parametrize("shared", sorted(SHARED))
+def test_what_both_sides_share_needs_only_the_standard_library(shared: str) -> None:
     """The words that both sides share come along everywhere."""
-    modules = imports_of(ROOT / "harness" / "interface.py")
+    modules = imports_of(ROOT.joinpath(*shared.split(".")).with_suffix(".py")) - SHARED
     assert all(module.partition(".")[0] in sys.stdlib_module_names for module in modules)
 
 

@@ -34,7 +34,7 @@ def test_conditions_are_joined_by_commas() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("methd=lora", "did you mean 'method'?"),
+        ("methd=lora", "did you mean method?"),
         ("peft>=abc", "is not a specifier"),
         ("method>=1", "takes method=VALUE"),
         ("llama", "is no condition"),

@@ -51,7 +51,7 @@ def case(*expectations: Expectation) -> Case:
     """Make a case with these windows."""
     return Case(
         name="case", path=Path("case.py"), summary="", document=None, variants=({"method": "a"}, {"method": "b"}),
-        claims=(), expectations=expectations, digest="",
+        claims=(), expectations=expectations,
     )  # fmt: skip
 
 

@@ -30,14 +30,15 @@ from harness.bisect.search import Find
 from harness.bisect.symptom import LATENCY, make_rule
 from harness.environments.releases import Release, last_patches, list_releases
 from harness.errors import UsageError
+from harness.explain.filters import parse_where
 from harness.interface import variant_id, with_defaults
 from harness.matrix.cases import load_cases, select_variants
-from harness.matrix.plan import concrete_device
+from harness.matrix.plan import concrete_device, find_cell
 from harness.matrix.read import load_matrix
-from harness.matrix.spec import NEWEST, PACKAGES, Cell
+from harness.matrix.spec import NEWEST, Cell
+from harness.packages import PACKAGES, WINDOW_AXES
 from harness.paths import reports_folder
-from harness.program import PROGRAM
-from harness.run.keys import incell_digest
+from harness.run.keys import project_code
 from harness.run.runs import Run
 from harness.run.store import Store
 
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 _DOCUMENTED = "documented"
-_NEWEST_BY_DEFAULT = ("peft", "transformers")
 _MOST_CORNERS = 3
 
 
@@ -60,7 +60,7 @@ class Options:
     """What a person asked for; see ``prompt-bench bisect --help``. ``worse_by`` is a share."""
 
     case: str
-    only: Mapping[str, str] = field(default_factory=dict)
+    where: str = ""
     axis: str | None = None
     good: str | None = None
     bad: str | None = None
@@ -97,7 +97,7 @@ class _Session:
         self.options, self.say = options, say
         self.case, self.variant, matching = choose_variant(options)
         if matching > 1:
-            say(f"{matching} variants fit; taking {variant_id(self.variant)} (choose with --only AXIS=VALUE)")
+            say(f"{matching} variants fit; taking {variant_id(self.variant)} (choose with --where AXIS=VALUE)")
         self.good_cell, self.bad_cell = (self._cell_of(one) for one in (options.good, options.bad))
         self.axis = self._axis_name()
         self.number = 0
@@ -218,7 +218,7 @@ class _Session:
             return Cell(
                 python=self.options.python, pins=_ordered({**self._default_pins(), **pins}), as_of=self.options.as_of
             )
-        return find_cell(self.options.matrix, given)
+        return find_cell(load_matrix(self.options.matrix), given)
 
     def _axis_name(self) -> str | None:
         options = self.options
@@ -249,9 +249,9 @@ class _Session:
         options = self.options
         if self.bad_cell:
             return self.bad_cell
-        base = find_cell(options.matrix, options.base_cell) if options.base_cell else None
+        base = find_cell(load_matrix(options.matrix), options.base_cell) if options.base_cell else None
         pins = {**(base.pins if base else self._default_pins()), **options.pins}
-        for name in _NEWEST_BY_DEFAULT:
+        for name in WINDOW_AXES:
             if name not in pins and name != self.axis:
                 pins[name] = NEWEST if options.as_of_axis or options.as_of else releases_of(name)[-1].version
         pins.pop(self.axis or "", None)
@@ -282,35 +282,31 @@ class _Session:
         about = asdict(self.options)
         for name in ("fresh", "command", "repo", "first_parent", "good_commit", "bad_commit"):
             del about[name]
-        about |= {"case": self.case.digest, "variant": self._on_device(), "held": held.id, "harness": incell_digest()}
+        about |= {"case": project_code().of_case(self.case), "variant": self._on_device(), "held": held.id}
+        about |= {"harness": project_code().of_runtime()}
         digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()[:10]
         return f"bisect-{self.case.name}-{self.axis or 'corners'}-{digest}"
 
 
 def choose_variant(options: Options) -> tuple[Case, dict[str, str], int]:
-    """Give the first variant that fits, and how many do. Raises :class:`UsageError` when none does."""
-    fitting = [
-        (case, variant)
-        for case, variant in select_variants(load_cases(), options.case)
-        if all(variant.get(axis) == value for axis, value in options.only.items())
-    ]
+    """Return the first variant that ``--case`` and ``--where`` select, and how many they do.
+
+    Raises :class:`UsageError` when there is none, or when ``--where`` bounds a version: the axis and the pins do that.
+    """
+    chosen = select_variants(load_cases(), options.case)
+    where = parse_where(options.where, {axis for _, variant in chosen for axis in variant})
+    if where.versions:
+        message = (
+            f"--where {options.where!r} bounds {', '.join(where.versions)}; here versions are given by --axis and --pin"
+        )
+        raise UsageError(message)
+    fitting = [(case, variant) for case, variant in chosen if where.fits(variant)]
     if not fitting:
-        asked = ", ".join(f"{axis}={value}" for axis, value in options.only.items())
-        known = sorted({f"{a}={v}" for _, one in select_variants(load_cases(), options.case) for a, v in one.items()})
-        message = f"no variant of {options.case} has {asked}; there are {', '.join(known)}"
+        known = sorted({f"{axis}={value}" for _, variant in chosen for axis, value in variant.items()})
+        message = f"no variant of {options.case} has {options.where}; there are {', '.join(known)}"
         raise UsageError(message)
     case, variant = fitting[0]
     return case, variant, len(fitting)
-
-
-def find_cell(matrix: str, beginning: str) -> Cell:
-    """Give the cell of a matrix whose id begins so. Raises :class:`UsageError` unless it is exactly one."""
-    found = [cell for cell in load_matrix(matrix).cells if cell.id.startswith(beginning)]
-    exact = [cell for cell in found if cell.id == beginning]
-    if len(exact or found) != 1:
-        message = f"{len(found)} cells of matrix {matrix} begin with {beginning!r}; see: {PROGRAM} plan {matrix}"
-        raise UsageError(message)
-    return (exact or found)[0]
 
 
 @cache

@@ -45,7 +45,7 @@ class Subject:
     examples: int | None = None
 
     def key(self, lock: str, python: str, *, timed: bool) -> str:
-        """Name the measurement as the store knows it."""
+        """Return the key under which the store knows the measurement."""
         return key_of(
             lock=lock, python=python, case=self.case, variant=self.variant, machine=machine_facts(), timed=timed,
             examples=self.examples,

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,7 +31,9 @@ def main(program: str, arguments: list[str]) -> int:
     """
     sys.path.append(str(ROOT))
     options = _options(program, arguments)
-    missing = [name for name in ("torch", "transformers", "peft", "pytest", "pytest_benchmark") if not _installed(name)]
+    from harness.packages import REQUIRED_PACKAGES
+
+    missing = [name for name in (*REQUIRED_PACKAGES, "pytest", "pytest_benchmark") if not _installed(name)]
     if missing:
         pip = f"{sys.executable} -m pip install"
         print(f"not installed here: {', '.join(missing)}; run: {pip} {' '.join(missing)}", file=sys.stderr)
@@ -48,10 +51,12 @@ def main(program: str, arguments: list[str]) -> int:
     if error := _import_error():
         print(f"import failed: {error}", file=sys.stderr)
         return _NOTHING_MEASURED
-    variants, unmatched = _variants(options.case, device)
-    if unmatched:
-        names = ", ".join(sorted(path.stem for path in _case_files()))
-        print(f"the case expression {unmatched!r} matches nothing; cases: {names}", file=sys.stderr)
+    from harness.selectors import SelectionError
+
+    try:
+        variants = _variants(options.case, device)
+    except SelectionError as error:
+        print(error, file=sys.stderr)
         return _BAD_USAGE
     if weights:
         variants = _on_real_weights(variants, weights)
@@ -127,25 +132,38 @@ def _case_files() -> list[Path]:
     return [path for path in sorted((ROOT / "cases").glob("*.py")) if path.stem not in {"__init__", "conftest"}]
 
 
-def _variants(expression: str, device: str) -> tuple[list[dict[str, Any]], str]:
-    """List the variants that are selected, and the first word that selects none."""
-    from harness.cell.plugin import variants_of
-    from harness.interface import selects
+@dataclass(frozen=True, kw_only=True)
+class ImportedCase:
+    """What a case file declares, imported: outside of a cell it is read from the syntax tree."""
 
-    chosen: list[dict[str, Any]] = []
-    unmatched = dict.fromkeys(expression.split(","))
+    name: str
+    document: str | None
+    variants: tuple[dict[str, str], ...]
+    by_name: bool
+
+
+def _imported_cases() -> list[ImportedCase]:
+    cases = []
     for path in _case_files():
         module = importlib.import_module(f"cases.{path.stem}")
-        for variant in variants_of(module, device):
-            words = [word for word in expression.split(",") if selects(word, path.stem, variant)]
-            if getattr(module, "BY_NAME", False):
-                words = [word for word in words if word.partition(":")[0] == path.stem]
-            for word in words:
-                unmatched.pop(word, None)
-            if words:
-                about = {"case": path.stem, "document": module.DOCUMENT, "variant": variant}
-                chosen.append({"index": len(chosen), **about})
-    return chosen, next(iter(unmatched), "")
+        variants = tuple(variant for axes in module.VARIANTS for variant in axes)
+        by_name = bool(getattr(module, "BY_NAME", False))
+        cases.append(ImportedCase(name=path.stem, document=module.DOCUMENT, variants=variants, by_name=by_name))
+    return cases
+
+
+def _variants(expression: str, device: str) -> list[dict[str, Any]]:
+    """List the variants that a case expression selects, as a job lists them. Raises ``SelectionError``."""
+    from harness.interface import with_defaults
+    from harness.selectors import variant_selector
+
+    cases = _imported_cases()
+    selected = variant_selector(expression, cases, implied="*")
+    chosen = [(case, variant) for case in cases for variant in case.variants if selected(case.name, variant)]
+    return [
+        {"index": index, "case": case.name, "document": case.document, "variant": with_defaults(variant, device)}
+        for index, (case, variant) in enumerate(chosen)
+    ]
 
 
 def _measure(

@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING
 
 from harness.cell.plugin import quiet_environment
 from harness.kit.outcomes import message
+from harness.packages import OVERLAY_MODULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-NEVER_IN_PARENT = ("peft", "sentence_transformers")
-"""Import names of the packages that live in overlays."""
 
 _NEEDED = ("torch", "transformers", "transformers.generation.utils", "tokenizers", "safetensors.torch", "pytest")
 """A base in which one of these cannot be imported is broken."""
@@ -93,7 +91,7 @@ def import_also(names: Iterable[str]) -> None:
     for name in names:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
-    loaded = [name for name in NEVER_IN_PARENT if name in sys.modules]
+    loaded = [name for name in OVERLAY_MODULES if name in sys.modules]
     if loaded:
         text = f"the base imported {loaded} by itself: what stands in an overlay would not count"
         raise RuntimeError(text)

@@ -18,11 +18,10 @@ from harness.cell.plugin import CasePlugin
 from harness.interface import Outcome
 from harness.kit.models import use_weights
 from harness.kit.outcomes import message
+from harness.packages import PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-MEASURED_PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "accelerate", "tokenizers", "numpy")
 
 
 class JobPlugin(CasePlugin):
@@ -102,7 +101,7 @@ def verify_imports(planned: dict[str, str]) -> dict[str, str]:
     """
     importlib.import_module("peft")
     active = {}
-    for name in MEASURED_PACKAGES:
+    for name in PACKAGES:
         try:
             active[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 import textwrap
@@ -13,10 +12,11 @@ import click
 from harness.commands.options import matrix_option, run_option
 from harness.errors import ExitStatus, UsageError
 from harness.explain.filters import Where, specifier
-from harness.interface import selects
 from harness.judge.origin import origin_of, published_defaults
-from harness.matrix.cases import load_cases, select_variants
+from harness.matrix.cases import load_cases, read_selector
+from harness.packages import EXPLAINED
 from harness.program import example
+from harness.selectors import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from harness.explain.advice import Advice, Failure, Measured, Nearest, Use
     from harness.matrix.cases import Case
 
-_BOUNDED = ("peft", "transformers", "torch", "sentence-transformers", "python")
 _SHOWN = 5
 _WIDTH = 100
 
@@ -56,14 +55,15 @@ def advise(expression: str | None, matrices: tuple[str, ...], runs: tuple[str, .
 
     axes = {"method": options["method"], "model": options["model"]}
     asked = {axis: (pattern,) for axis, pattern in axes.items() if pattern}
-    _check(load_cases(), expression, asked)
-    versions = {name: specifier(name, text) for name in _BOUNDED if (text := options[name.replace("-", "_")])}
+    cases = load_cases()
+    selected = read_selector(expression, cases)
+    _check(cases, asked)
+    versions = {name: specifier(name, text) for name in EXPLAINED if (text := options[name.replace("-", "_")])}
     where = Where(versions=versions, axes=asked)
     origin = origin_of(matrices or (() if runs else published_defaults()), runs)
 
     def meant(record: VariantRecord) -> bool:
-        words = (expression or "*").split(",")
-        return any(selects(word, record.case, record.variant) for word in words)
+        return selected(record.case, record.variant)
 
     releases = known_releases(versions, ask=not options["offline"])
     advice = answer(origin.records, where, meant, releases)
@@ -79,17 +79,14 @@ def advise(expression: str | None, matrices: tuple[str, ...], runs: tuple[str, .
     sys.exit(int(ExitStatus.AS_EXPECTED if advice.works else ExitStatus.NEEDS_A_PERSON))
 
 
-def _check(cases: tuple[Case, ...], expression: str | None, asked: Mapping[str, tuple[str, ...]]) -> None:
-    """Refuse a case, method or family that no case declares."""
+def _check(cases: tuple[Case, ...], asked: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse a method or family that no case declares."""
     import fnmatch
 
-    select_variants(cases, expression)
     for axis, (pattern,) in asked.items():
         known = sorted({variant[axis] for case in cases for variant in case.variants if axis in variant})
         if not fnmatch.filter(known, pattern):
-            close = difflib.get_close_matches(pattern, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-            message = f"no case has the {axis} {pattern!r}; {hint}"
+            message = f"no case has the {axis} {pattern!r}; {nearest(pattern, known)}"
             raise UsageError(message)
 
 

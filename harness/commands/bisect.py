@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.packages import REQUIRED_PACKAGES
 from harness.program import example
 
 if TYPE_CHECKING:
@@ -42,11 +43,9 @@ def _percent(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option(
     "--case", required=True, metavar="EXPR", help="A case, or CASE:PART; the first variant that fits is taken."
 )
-@click.option("--model", help="The variant's model, exactly.")
-@click.option("--method", help="The variant's method, exactly.")
-@click.option(
-    "--only", metavar="AXIS=VALUE", multiple=True, callback=_pairs, help="Any axis of the variant; repeatable."
-)
+@click.option("--model", help="The variant's model: --where model=...")
+@click.option("--method", help="The variant's method: --where method=...")
+@click.option("--where", default="", metavar="EXPR", help="Any axes of the variant, e.g. 'aspect=workaround'.")
 @click.option("--axis", metavar="PACKAGE", help="The package whose releases are searched.")
 @click.option("--good", metavar="V", help="A good release; or a cell: PACKAGE=V,... or the id of a cell in --matrix.")
 @click.option("--bad", metavar="V", help="A bad release, or a cell. Without both: known answers, else widening back.")
@@ -90,10 +89,10 @@ def bisect(as_of: datetime | None, **options: Any) -> None:
     # As after Ctrl-C: what was answered is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     pins = options.pop("pins")
-    only = options.pop("only")
-    pins |= {name: value for name in ("peft", "transformers", "torch") if (value := options.pop(name))}
-    only |= {name: value for name in ("model", "method") if (value := options.pop(name))}
-    asked = Options(as_of=as_of.date() if as_of else None, pins=pins, only=only, command=command_line(), **options)
+    pins |= {name: value for name in REQUIRED_PACKAGES if (value := options.pop(name))}
+    axes = [f"{name}={value}" for name in ("model", "method") if (value := options.pop(name))]
+    options["where"] = ",".join([*axes, *filter(None, [options["where"]])])
+    asked = Options(as_of=as_of.date() if as_of else None, pins=pins, command=command_line(), **options)
     sys.exit(int(run(asked, click.echo)))
 
 

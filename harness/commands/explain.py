@@ -12,7 +12,8 @@ import click
 from harness.commands.options import matrix_option, run_option
 from harness.errors import ExitStatus, UsageError
 from harness.explain.filters import parse_where
-from harness.judge.origin import axes_of_variants, find_case, matrix_with, origin_of
+from harness.judge.origin import axes_of_variants, matrix_with, origin_of
+from harness.matrix.cases import find_case, load_cases
 from harness.program import PROGRAM, example
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def explain(case: str, matrices: tuple[str, ...], runs: tuple[str, ...], where_t
     Asks the reference records (documented, or the first that has the case) or --run RUN. A window is exact on what
     was measured; what no window covers passed. Exit status 3: nothing was measured of the case.
     """
-    declared = find_case(case)
+    declared = find_case(load_cases(), case)
     where = parse_where(where_text, axes_of_variants([declared]))
     if not matrices and not runs:
         matrices = matrix_with(case)
@@ -71,7 +72,7 @@ def explain(case: str, matrices: tuple[str, ...], runs: tuple[str, ...], where_t
 
 def _packages(case: Case) -> tuple[str, ...]:
     """List the packages that can account for what a case finds: sentence-transformers only if it uses them."""
-    from harness.explain.table import EXPLAINED
+    from harness.packages import EXPLAINED
 
     uses = "sentence_transformers" in case.path.read_text(encoding="utf-8")
     return tuple(one for one in EXPLAINED if uses or one != "sentence-transformers")

@@ -28,13 +28,13 @@ def repro(  # noqa: PLR0917 - click gives keywords
     that is expected to fail in this cell.
     """
     from harness.interface import variant_id
-    from harness.matrix.cases import load_cases
+    from harness.matrix.cases import find_case, load_cases
     from harness.matrix.plan import find_cell
     from harness.matrix.read import load_matrix
-    from harness.repro.choose import choose_case, choose_variant, lock_of
+    from harness.repro.choose import choose_variant, lock_of
     from harness.repro.script import script
 
-    chosen, loaded = choose_case(load_cases(), case), load_matrix(matrix)
+    chosen, loaded = find_case(load_cases(), case), load_matrix(matrix)
     place = find_cell(loaded, cell)
     lock = lock_of(loaded, place)
     picked = choose_variant(chosen, variant, {**lock.versions, "python": place.python})

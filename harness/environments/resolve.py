@@ -25,7 +25,8 @@ from harness.environments.index import uv_environment
 from harness.errors import EnvironmentFailure
 from harness.interface import CellState
 from harness.matrix.source import Unreachable, fix, is_source
-from harness.matrix.spec import LAYER_PACKAGES, NEWEST, OVERLAY_PACKAGES, is_newest
+from harness.matrix.spec import NEWEST, is_newest
+from harness.packages import LAYER_PACKAGES, OVERLAY_PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

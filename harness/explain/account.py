@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from harness.explain.certainty import Bound, Hole, bounds_of, holes_of
 from harness.explain.learn import Window, explain_table, kinds_in
-from harness.explain.table import EXPLAINED, Label, tables_of, word
+from harness.explain.table import Label, tables_of, word
 from harness.interface import CellState
+from harness.packages import EXPLAINED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from harness.explain.boxes import contains
-from harness.explain.table import EXPLAINED, releases_of
+from harness.explain.table import releases_of
 from harness.matrix.spec import Cell
+from harness.packages import EXPLAINED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import re
 from dataclasses import dataclass, field
@@ -13,7 +12,8 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from harness.contracts.record import StateRecord
 from harness.errors import UsageError
 from harness.judge.verdicts import covers
-from harness.matrix.spec import PACKAGES
+from harness.packages import PACKAGES
+from harness.selectors import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -39,14 +39,14 @@ class Where:
         return covers(self.versions, {}, cell.versions, {})
 
     def fits(self, variant: Mapping[str, str]) -> bool:
-        """Tell whether a variant is one of those that are asked for."""
+        """Return whether a variant is one of those that are asked for."""
         return all(
             any(fnmatch.fnmatch(variant.get(axis, ""), pattern) for pattern in patterns)
             for axis, patterns in self.axes.items()
         )
 
     def select(self, records: Iterable[Record]) -> list[Record]:
-        """Give the records within the bounds; a cell's state concerns every variant."""
+        """Return the records within the bounds; a cell's state concerns every variant."""
         return [
             one
             for one in records
@@ -77,10 +77,7 @@ def parse_where(text: str, axes: Collection[str]) -> Where:
             message = f"{word.strip()!r}: the axis {name} takes {name}=VALUE, with * and ? in it"
             raise UsageError(message)
         else:
-            known = sorted({*axes, *_VERSIONED})
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
-            message = f"no axis or package {name!r} in {text!r}; {hint}"
+            message = f"no axis or package {name!r} in {text!r}; {nearest(name, sorted({*axes, *_VERSIONED}))}"
             raise UsageError(message)
         before = name if name in _VERSIONED else ""
     return Where(versions={name: specifier(name, ",".join(ends)) for name, ends in versions.items()}, axes=patterns)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from harness.explain.boxes import TooLarge, conditions, contains, largest_boxes, weight
 from harness.explain.cover import smallest_cover
-from harness.explain.table import EXPLAINED, PASSED, Label, tables_of
+from harness.explain.table import PASSED, Label, tables_of
+from harness.packages import EXPLAINED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

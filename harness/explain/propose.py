@@ -20,6 +20,7 @@ from harness.explain.table import ADDED, products
 from harness.interface import Outcome
 from harness.judge.expectations import check_windows, expectation_nodes
 from harness.judge.verdicts import covers, expectation_for, matches
+from harness.packages import TOLD_PACKAGES, WINDOW_AXES
 from harness.paths import ROOT
 from harness.program import PROGRAM
 
@@ -226,10 +227,7 @@ def _expectations(source: str) -> tuple[int, int]:
     raise CaseError(message)
 
 
-AXES = ("peft", "transformers")
-"""Named in every window."""
-
-MORE_AXES = ("sentence-transformers", "torch", "accelerate", "numpy", "python")
+MORE_AXES = (*(name for name in TOLD_PACKAGES if name not in WINDOW_AXES), "accelerate", "numpy", "python")
 """Tried in this order where the first ones do not tell failing cells from others."""
 
 Variant = tuple[tuple[str, str], ...]
@@ -292,7 +290,7 @@ def _meant(only: Only, variant: Mapping[str, str]) -> bool:
 
 def _windows(failing: Sequence[VariantRecord], others: Sequence[VariantRecord]) -> list[Where]:
     """Give the fewest boxes of versions, as specifiers."""
-    axes = list(AXES)
+    axes = list(WINDOW_AXES)
     for more in (*MORE_AXES, None):
         table = _Table(axes, [*failing, *others])
         inside, outside = {table.point(one) for one in failing}, {table.point(one) for one in others}
@@ -326,7 +324,7 @@ class _Table:
         where = []
         for axis, known, (low, high) in zip(self.axes, self.versions, hull, strict=True):
             whole = low == 0 and high == len(known) - 1
-            if axis in AXES or not whole:
+            if axis in WINDOW_AXES or not whole:
                 where.append((axis, _specifier(known, low, high)))
         return tuple(where)
 

@@ -12,6 +12,7 @@ from packaging.version import InvalidVersion, Version
 from harness.contracts.record import StateRecord
 from harness.contracts.records import MEASURED, variants_in
 from harness.interface import CellState, Outcome
+from harness.packages import EXPLAINED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from harness.contracts.record import CellFacts, Record, VariantRecord
     from harness.explain.boxes import Point
 
-
-EXPLAINED = ("peft", "transformers", "sentence-transformers", "torch", "python")
-"""Packages whose versions may account for an outcome, in the order in which a window names them."""
 
 _FINAL_STATES = {CellState.UNSATISFIABLE, CellState.INSTALL_FAILED, CellState.IMPORT_FAILED}
 """States that say something about the versions, not about the machine."""
@@ -229,5 +227,6 @@ def names(variants: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def word(case: str, variant: Mapping[str, str]) -> str:
-    """Give the word of a case expression that selects a variant, whatever device is asked for."""
-    return f"{case}:{'-'.join(value for axis, value in variant.items() if axis not in ADDED)}"
+    """Return the word of a case expression that selects a recorded variant, whatever device is asked for."""
+    own = (value for axis, value in variant.items() if axis != "device" and value != ADDED.get(axis))
+    return f"{case}:{'-'.join(own)}"

@@ -17,6 +17,7 @@ from packaging.version import Version
 from harness.contracts.records import measured_of
 from harness.interface import Outcome, variant_id
 from harness.judge.verdicts import covers, matches
+from harness.packages import WINDOW_AXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from harness.matrix.cases import Case
 
 _INCLUSIVE = {">=", "<=", "=="}
-_AXES = ("peft", "transformers")
-"""Packages that vary in every matrix: a window that does not name them speaks of all their releases."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +98,7 @@ def _problems(expectation: Expectation, covered: list[VariantRecord], records: l
     for axis, values in expectation.only.items():
         unseen = [value for value in values if not any(one.variant.get(axis) == value for one in agreeing)]
         problems += [f"{axis} {value!r} was never seen to fail here" for value in unseen]
-    for package in dict.fromkeys([*_AXES, *expectation.where]):
+    for package in dict.fromkeys([*WINDOW_AXES, *expectation.where]):
         problems += _too_broad(package, expectation, agreeing, records)
     return problems
 

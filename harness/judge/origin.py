@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts.records import place_of, read_run, variants_in
 from harness.errors import UsageError
 from harness.judge.reference import published, read_reference
-from harness.matrix.cases import load_cases
 from harness.program import PROGRAM
 from harness.run.runs import find_run
 
@@ -67,17 +65,6 @@ def matrix_with(case: str) -> tuple[str, ...]:
     there = published_defaults()
     holding = (name for name in there if any(record.case == case for record in variants_in(read_reference(name))))
     return (next(holding, there[0]),)
-
-
-def find_case(name: str) -> Case:
-    """Find a case by name. Raises :class:`UsageError` naming the closest one."""
-    cases = {case.name: case for case in load_cases()}
-    if name in cases:
-        return cases[name]
-    close = difflib.get_close_matches(name, cases, n=1, cutoff=0.3)
-    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(cases)}"
-    message = f"no case {name!r}; {hint}"
-    raise UsageError(message)
 
 
 def axes_of_variants(cases: Iterable[Case]) -> set[str]:

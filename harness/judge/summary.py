@@ -11,10 +11,13 @@ from packaging.version import Version
 from harness.contracts.record import Machine, StateRecord, VariantRecord
 from harness.contracts.records import MEASURED, place, place_of, read_run, variants_in
 from harness.errors import ExitStatus, UsageError
-from harness.interface import CellState, selects
+from harness.interface import CellState
 from harness.judge.verdicts import AuditedClaim, Judged, Verdict, audit, judge, judge_cell_state
+from harness.matrix.cases import read_selector
+from harness.matrix.plan import read_cells
 from harness.matrix.source import is_source, slug
 from harness.matrix.spec import is_newest
+from harness.packages import REQUIRED_PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -96,14 +99,18 @@ class Summary:
         return ExitStatus.NEEDS_A_PERSON if verdicts & set(watched) else ExitStatus.AS_EXPECTED
 
     def part(self, case: str | None, cells: Sequence[str]) -> Summary:
-        """Give the part of a summary that a case expression and the beginnings of cell ids select.
+        """Return the part of a summary that ``--case`` and ``--cell`` select.
 
         Raises :class:`UsageError` when that is nothing.
         """
+        variant, cell_of = (
+            read_selector(case, self.cases),
+            read_cells(cells, [cell.id for cell in self.cells], place=f"run {self.run}"),
+        )
         kept = [
-            replace(cell, judged=tuple(one for one in cell.judged if not case or _selected(one, case)))
+            replace(cell, judged=tuple(one for one in cell.judged if variant(one.case, one.variant)))
             for cell in self.cells
-            if not cells or any(cell.id.startswith(beginning) for beginning in cells)
+            if cell_of(cell.id)
         ]
         if case:
             kept = [cell for cell in kept if cell.judged]
@@ -111,10 +118,6 @@ class Summary:
             message = f"nothing in run {self.run} is {case or 'in a cell ' + ' or '.join(cells)}"
             raise UsageError(message)
         return replace(self, cells=tuple(kept))
-
-
-def _selected(one: Judged, case: str) -> bool:
-    return any(selects(word, one.case, one.variant) for word in case.split(","))
 
 
 def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
@@ -140,7 +143,7 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
 
 
 def _by_version(facts: AskedCell) -> tuple[Version, ...]:
-    pins = [facts.pins.get(name, "0") for name in ("peft", "transformers", "torch")]
+    pins = [facts.pins.get(name, "0") for name in REQUIRED_PACKAGES]
     return tuple(Version("99999" if is_newest(pin) or is_source(pin) else pin) for pin in pins)
 
 

@@ -7,9 +7,7 @@ import traceback
 from pathlib import Path
 
 from harness.interface import Outcome
-
-PACKAGES_UNDER_TEST = ("peft", "transformers", "torch", "sentence_transformers")
-"""A signature names the innermost frame in one of these."""
+from harness.packages import MODULES_UNDER_TEST
 
 _NORMALISE = (
     (re.compile(r"0x[0-9a-fA-F]+"), "<address>"),
@@ -50,7 +48,7 @@ def innermost_frame(error: BaseException) -> str:
     """
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         module = frame.f_globals.get("__name__", "")
-        if module.partition(".")[0] in PACKAGES_UNDER_TEST:
+        if module.partition(".")[0] in MODULES_UNDER_TEST:
             return f"{module}:{frame.f_code.co_qualname}"
     return ""
 

@@ -16,7 +16,7 @@ from harness.contracts.record import VariantRecord
 from harness.environments.build import InstallFailed, build
 from harness.environments.resolve import Lock, resolve
 from harness.errors import UsageError
-from harness.interface import Outcome
+from harness.interface import Outcome, with_defaults
 from harness.latency.ratio import own_times
 from harness.latency.turns import Table, play
 from harness.machine import machine_facts
@@ -126,7 +126,10 @@ class Sides:
     def _ask(self, name: str, case: Case, variant: Mapping[str, str]) -> Record:
         side = name.partition("-")[0]
         facts = self._facts[side]
-        key = key_of(lock=str(facts.lock), python=facts.python, case=case, variant=variant, machine=machine_facts())
+        key = key_of(
+            lock=str(facts.lock), python=facts.python, case=case, variant=variant, machine=machine_facts(),
+            timed=True, examples=None,
+        )  # fmt: skip
         request = Request(
             # Not the key of an ordinary record: the samples of a comparison are not those of a run.
             key=f"compare-{key}",
@@ -167,6 +170,5 @@ def on_core(workers: Iterator[Worker] | Any) -> None:
 
 
 def timed_variants(expression: str, device: str = "cpu") -> list[tuple[Case, dict[str, str]]]:
-    """List the variants of a case expression, with their device. Raises :class:`UsageError` when there are none."""
-    chosen = select_variants(load_cases(), expression)
-    return [(case, {**variant, "device": device, "dtype": "float32"}) for case, variant in chosen]
+    """List the variants that an expression selects, as a device measures them. Raises :class:`UsageError`."""
+    return [(case, with_defaults(variant, device)) for case, variant in select_variants(load_cases(), expression)]

@@ -7,32 +7,32 @@ read from the syntax tree, which also knows their lines.
 from __future__ import annotations
 
 import ast
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CaseError, UsageError
-from harness.interface import Claim, Expectation, Variants, selects
+from harness.interface import Claim, Expectation, Variants
 from harness.paths import ROOT
+from harness.selectors import SelectionError, nearest, variant_selector
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from harness.selectors import VariantSelector
 
 CASES = ROOT / "cases"
 _MAKERS = {"Claim": Claim, "Expectation": Expectation, "Variants": Variants}
-_DECLARED = ("DOCUMENT", "VARIANTS", "CLAIMS", "EXPECTATIONS", "ORACLE", "UPSTREAM", "BY_NAME")
-_OPINIONS = {"CLAIMS", "EXPECTATIONS", "ORACLE", "UPSTREAM"}
+DECLARED = {"DOCUMENT", "VARIANTS", "CLAIMS", "EXPECTATIONS", "ORACLE", "UPSTREAM", "BY_NAME"}
+"""What a case file declares in literals."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """What one case file declares.
 
-    ``digest`` changes with whatever can change a measurement: the code and variants of the
-    file, but not its claims, expectations, oracle's name, links, comments and docstrings. A case
-    ``by_name`` runs only where its name is written out: no pattern means it.
+    A case ``by_name`` runs only where its name is written out: no pattern means it.
     """
 
     name: str
@@ -42,7 +42,6 @@ class Case:
     variants: tuple[dict[str, str], ...]
     claims: tuple[Claim, ...]
     expectations: tuple[Expectation, ...]
-    digest: str
     oracle: str = ""
     upstream: tuple[str, ...] = ()
     by_name: bool = False
@@ -58,30 +57,31 @@ def load_cases(folder: Path = CASES) -> tuple[Case, ...]:
 
 
 def select_variants(cases: tuple[Case, ...], expression: str | None) -> list[tuple[Case, dict[str, str]]]:
-    """List the variants that an expression selects, all of them without one.
+    """List the variants that an expression selects (:mod:`harness.selectors`), all of them without one.
 
-    The expression is words joined by commas, each as :func:`harness.interface.selects` reads it.
-    Raises :class:`UsageError` when a word matches nothing.
+    Raises :class:`UsageError` when a word means nothing.
     """
-    everything = [(case, variant) for case in cases for variant in case.variants]
-    if not expression:
-        return everything
-    chosen: set[int] = set()
-    for word in expression.split(","):
-        matched = {index for index, (case, variant) in enumerate(everything) if means(word, case, variant)}
-        if not matched:
-            known = ", ".join(case.name for case in cases)
-            message = f"the case expression {word!r} matches nothing; cases: {known} (add :PART to name variants)"
-            raise UsageError(message)
-        chosen |= matched
-    return [everything[index] for index in sorted(chosen)]
+    selected = read_selector(expression, cases)
+    return [(case, variant) for case in cases for variant in case.variants if selected(case.name, variant)]
 
 
-def means(word: str, case: Case, variant: Mapping[str, str]) -> bool:
-    """Tell whether one word of a case expression means a variant: a case by name is meant by no pattern."""
-    if case.by_name and word.strip().partition(":")[0] != case.name:
-        return False
-    return selects(word, case.name, variant)
+def find_case(cases: tuple[Case, ...], name: str) -> Case:
+    """Return the case of this name. Raises :class:`UsageError` with the nearest ones."""
+    known = {case.name: case for case in cases}
+    if name not in known:
+        message = f"no case {name!r}; {nearest(name, known)}"
+        raise UsageError(message)
+    return known[name]
+
+
+def read_selector(
+    expression: str | Iterable[str] | None, cases: tuple[Case, ...], *, implied: str | None = None
+) -> VariantSelector:
+    """Read a case expression as :func:`harness.selectors.variant_selector` does. Raises :class:`UsageError`."""
+    try:
+        return variant_selector(expression, cases, implied=implied)
+    except SelectionError as error:
+        raise UsageError(str(error)) from None
 
 
 @cache
@@ -103,12 +103,18 @@ def read_case(path: Path) -> Case:
 
 
 @cache
-def _parse(path: Path, source: str) -> Case:
+def syntax_tree(path: Path, source: str) -> ast.Module:
+    """Parse the text of a file, once. Raises :class:`CaseError` with file and line."""
     try:
-        tree = ast.parse(source)
+        return ast.parse(source)
     except SyntaxError as error:
         message = f"{path.name}:{error.lineno}: {error.msg}"
         raise CaseError(message) from None
+
+
+@cache
+def _parse(path: Path, source: str) -> Case:
+    tree = syntax_tree(path, source)
     literals = _literals(tree, path)
     for name in ("VARIANTS",):
         if name not in literals:
@@ -127,7 +133,6 @@ def _parse(path: Path, source: str) -> Case:
         variants=variants,
         claims=tuple(literals.get("CLAIMS", ())),
         expectations=tuple(literals.get("EXPECTATIONS", ())),
-        digest=_digest(tree),
         oracle=literals.get("ORACLE", ""),
         upstream=tuple(literals.get("UPSTREAM", ())),
         by_name=bool(literals.get("BY_NAME", False)),
@@ -143,7 +148,7 @@ def _literals(tree: ast.Module, path: Path) -> dict[str, Any]:
         try:
             values[target] = _evaluate(value, values)
         except (ValueError, TypeError) as error:
-            if target in _DECLARED:
+            if target in DECLARED:
                 message = f"{path.name}:{node.lineno}: {target} must be made of literals: {error}"
                 raise CaseError(message) from None
     return values
@@ -171,10 +176,3 @@ def _evaluate(node: ast.expr, names: dict[str, Any]) -> Any:
             return {_evaluate(k, names): _evaluate(v, names) for k, v in zip(keys, items, strict=True) if k is not None}
         case _:
             return ast.literal_eval(node)
-
-
-def _digest(tree: ast.Module) -> str:
-    body = [node for node in tree.body if _assignment(node)[0] not in _OPINIONS]
-    if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        body = body[1:]
-    return hashlib.sha256("\n".join(ast.dump(node) for node in body).encode()).hexdigest()[:16]

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import UsageError
-from harness.interface import selects, with_defaults
+from harness.interface import with_defaults
 from harness.machine import gpus
-from harness.matrix.cases import means, select_variants
+from harness.matrix.cases import read_selector, select_variants
 from harness.matrix.weights import refuse_unknown
 from harness.program import PROGRAM
+from harness.selectors import SelectionError, cell_selector, one_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from harness.matrix.cases import Case
     from harness.matrix.spec import Cell, Matrix
     from harness.matrix.weights import RealWeights
-
-
-_NAMED_CHOICES = 12
+    from harness.selectors import CellSelector, VariantSelector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,20 +48,19 @@ class PlannedCell:
 def plan_run(matrix: Matrix, cases: tuple[Case, ...], selection: Selection) -> tuple[PlannedCell, ...]:
     """Choose cells and variants. Raises :class:`UsageError` when a selection matches nothing."""
     chosen = select_variants(cases, selection.case)
-    everything = select_variants(cases, None)
     if selection.weights:
-        refuse_unknown(selection.weights, (one["model"] for _, one in everything if "model" in one))
+        everything = [variant for case in cases for variant in case.variants]
+        refuse_unknown(selection.weights, (one["model"] for one in everything if "model" in one))
     planned = []
+    asked: dict[tuple[str, ...], VariantSelector] = {}
     for cell in select_cells(matrix, selection):
-        for word in cell.cases:
-            if not any(means(word.removeprefix("!"), case, variant) for case, variant in everything):
-                message = f"{matrix.path.name}: cell {cell.id} asks for {word!r}, which no case in cases/ has"
-                raise UsageError(message)
+        if cell.cases not in asked:
+            asked[cell.cases] = _asked_by(cell, matrix, cases)
         variants = tuple(
             (case, {**with_defaults(variant, selection.device), **more})
             for case, variant in chosen
             if (more := selection.weights.of(variant) if selection.weights else {}) is not None
-            if _wanted(cell.cases, case, variant)
+            if asked[cell.cases](case.name, variant)
         )
         planned.append(PlannedCell(cell=cell, variants=variants))
     # One base of several may well have nothing of what was asked for; a whole matrix may not.
@@ -74,45 +70,43 @@ def plan_run(matrix: Matrix, cases: tuple[Case, ...], selection: Selection) -> t
     return tuple(planned)
 
 
+def _asked_by(cell: Cell, matrix: Matrix, cases: tuple[Case, ...]) -> VariantSelector:
+    """Read the words of a cell; nothing but exceptions means everything else that a pattern means."""
+    try:
+        return read_selector(cell.cases, cases, implied="*")
+    except UsageError as error:
+        message = f"{matrix.path.name}: cell {cell.id}: {error}"
+        raise UsageError(message) from None
+
+
 def find_cell(matrix: Matrix, name: str) -> Cell:
-    """Give a cell by its id, or by a beginning or pattern that only one has. Raises :class:`UsageError`."""
-    found = [cell for cell in matrix.cells if cell.id == name] or select_cells(matrix, Selection(cells=(name,)))
-    if len(found) > 1:
-        some = ", ".join(cell.id for cell in found[:_NAMED_CHOICES])
-        message = f"{name!r} begins {len(found)} cells of {matrix.name}; name one: {some}"
-        raise UsageError(message)
-    return found[0]
+    """Return the cell that an id, its beginning or a pattern means. Raises :class:`UsageError` unless it is one."""
+    try:
+        found = one_cell(name, [cell.id for cell in matrix.cells], place=f"matrix {matrix.name}")
+    except SelectionError as error:
+        raise UsageError(str(error)) from None
+    return next(cell for cell in matrix.cells if cell.id == found)
+
+
+def read_cells(asked: Sequence[str], known: Sequence[str], *, place: str, what: str = "cell") -> CellSelector:
+    """Read what was asked for as :func:`harness.selectors.cell_selector` does. Raises :class:`UsageError`."""
+    try:
+        return cell_selector(asked, known, place=place, what=what)
+    except SelectionError as error:
+        raise UsageError(str(error)) from None
 
 
 def select_cells(matrix: Matrix, selection: Selection) -> list[Cell]:
     """List the cells of a matrix that a selection names. Raises :class:`UsageError` when a name matches none."""
-    cells = list(matrix.cells)
-    for asked, attribute, what in ((selection.bases, "base_id", "base"), (selection.cells, "id", "cell")):
-        if not asked:
-            continue
-        names = [getattr(cell, attribute) for cell in matrix.cells]
-        for pattern in asked:
-            if not fnmatch.filter(names, f"{pattern}*"):
-                close = difflib.get_close_matches(pattern, names, n=1, cutoff=0.3)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
-                listed = f"; list them with: {PROGRAM} plan {matrix.name}"
-                message = f"no {what} {pattern!r} in matrix {matrix.name}{hint}{listed}"
-                raise UsageError(message)
-        cells = [cell for cell in cells if any(fnmatch.fnmatch(getattr(cell, attribute), f"{one}*") for one in asked)]
+    place = f"matrix {matrix.name}"
+    by_id = read_cells(selection.cells, [cell.id for cell in matrix.cells], place=place)
+    by_base = read_cells(selection.bases, matrix.bases, place=place, what="base")
+    cells = [cell for cell in matrix.cells if by_id(cell.id) and by_base(cell.base_id)]
     if selection.shard is not None:
         index, count = selection.shard
         bases = list(dict.fromkeys(cell.base_id for cell in cells))[index - 1 :: count]
         cells = [cell for cell in cells if cell.base_id in bases]
     return cells
-
-
-def _wanted(words: Sequence[str], case: Case, variant: Mapping[str, str]) -> bool:
-    """Tell whether a cell's words mean a variant: one of them does, and none that begins with ``!``."""
-    if any(selects(word.removeprefix("!"), case.name, variant) for word in words if word.startswith("!")):
-        return False
-    # Nothing but exceptions means everything else.
-    wanted = [word for word in words if not word.startswith("!")] or ["*"]
-    return any(means(word, case, variant) for word in wanted)
 
 
 def concrete_device(device: str) -> str:

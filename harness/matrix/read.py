@@ -20,7 +20,8 @@ from packaging.version import InvalidVersion, Version
 from harness.errors import MatrixError, UsageError
 from harness.interface import CellState
 from harness.matrix.source import is_source, problem
-from harness.matrix.spec import LAYER_PACKAGES, PACKAGES, Cell, Matrix, is_newest
+from harness.matrix.spec import Cell, Matrix, is_newest
+from harness.packages import LAYER_PACKAGES, PACKAGES, REQUIRED_PACKAGES
 from harness.paths import ROOT
 from harness.program import PROGRAM
 
@@ -135,7 +136,7 @@ class _Reader:
         own = self.table("cell", index, table, _CELL_KEYS)
         before = len(self.problems)
         merged = {**head, **own}
-        for required in ("peft", "transformers", "torch"):
+        for required in REQUIRED_PACKAGES:
             if required not in merged:
                 self.complain("cell", index, "", f"a cell needs {required}, here or under [matrix]")
         pins = {name: merged[name] for name in PACKAGES if name in merged}

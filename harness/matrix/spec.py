@@ -7,26 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from harness.matrix.source import is_source, slug
+from harness.packages import BASE_PACKAGES, LAYER_PACKAGES, OVERLAY_PACKAGES, PACKAGES, SHORT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
     from pathlib import Path
-
-SHORT_NAMES = {"transformers": "tf", "sentence-transformers": "st"}
-"""Packages whose name is shortened in a cell's id."""
-
-PACKAGES = (
-    "torch",
-    "transformers",
-    "peft",
-    "sentence-transformers",
-    "accelerate",
-    "tokenizers",
-    "safetensors",
-    "numpy",
-)
-"""Packages that a cell may pin, in the order in which an id names them; all are recorded."""
 
 NEWEST = "newest"
 """In place of a version: whatever is the newest when the matrix runs; its lock is never kept.
@@ -34,16 +20,9 @@ NEWEST = "newest"
 
 _NEWEST = re.compile(rf"{NEWEST}(-\d+)?")
 
-OVERLAY_PACKAGES = ("peft", "sentence-transformers")
-"""Packages that live in an overlay: pure Python, and nothing else in a base imports them."""
-
-LAYER_PACKAGES = ("torch",)
-"""Packages that live in a layer behind the base: large, and the same under many bases. A layer
-brings its own dependencies (CUDA libraries), which the base's come before."""
-
 
 def is_newest(pin: str) -> bool:
-    """Tell whether a pin is ``newest``, ``newest-1`` and so on."""
+    """Return whether a pin is ``newest``, ``newest-1`` and so on."""
     return _NEWEST.fullmatch(pin) is not None
 
 
@@ -68,15 +47,15 @@ class Cell:
     def id(self) -> str:
         """Name the cell by its pins, the overlay first: ``peft0.13.0-tf4.45.2-torch2.13.0-py3.11@20241012``."""
         overlay = [name for name in OVERLAY_PACKAGES if name in self.pins]
-        rest = [name for name in PACKAGES if name in self.pins and name not in overlay and name != "torch"]
-        names = [*overlay, *rest, *(["torch"] if "torch" in self.pins else [])]
+        layer = [name for name in LAYER_PACKAGES if name in self.pins]
+        names = [*overlay, *(name for name in PACKAGES if name in self.pins and name not in {*overlay, *layer}), *layer]
         parts = [_part(name, self.pins[name]) for name in names]
         dated = f"@{self.as_of:%Y%m%d}" if self.as_of else ""
         return "-".join([*parts, f"py{self.python}"]) + dated
 
     @property
     def floating(self) -> bool:
-        """Tell whether a pin is no version, so that the cell means something else every day.
+        """Return whether a pin is no version, so that the cell means something else every day.
 
         What is newest on a day stays so.
         """
@@ -86,7 +65,7 @@ class Cell:
     @property
     def base_id(self) -> str:
         """Name the base session that the cell stands on: ``torch2.13.0-tf4.45.2-py3.11``."""
-        parts = [_part(name, self.pins[name]) for name in ("torch", "transformers") if name in self.pins]
+        parts = [_part(name, self.pins[name]) for name in BASE_PACKAGES if name in self.pins]
         return "-".join([*parts, f"py{self.python}"])
 
 

@@ -11,6 +11,7 @@ from packaging.version import Version
 from harness.contracts.record import VariantRecord
 from harness.contracts.records import FAILED
 from harness.interface import Oracle, Outcome, variant_id
+from harness.packages import WINDOW_AXES
 from harness.report.failures import table
 from harness.report.grid import MARKS, ORDER
 
@@ -118,7 +119,7 @@ def _versions(record: VariantRecord) -> str:
 
 
 def _age(packages: Mapping[str, str]) -> tuple[bool, Version, Version]:
-    versions = [Version(packages.get(name, "0")) for name in ("peft", "transformers")]
+    versions = [Version(packages.get(name, "0")) for name in WINDOW_AXES]
     return not any(one.is_devrelease or one.is_prerelease for one in versions), versions[0], versions[1]
 
 

@@ -12,6 +12,7 @@ from packaging.version import Version
 from harness.contracts.records import FAILED
 from harness.interface import Outcome, variant_id
 from harness.judge.verdicts import expectation_for
+from harness.packages import TOLD_PACKAGES, WINDOW_AXES
 from harness.report.grid import MARKS
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from harness.contracts.record import VariantRecord
     from harness.matrix.cases import Case
 
-PACKAGES = ("peft", "transformers", "sentence-transformers", "torch")
-ALWAYS = {"peft", "transformers"}
 WIDEST = 110
 HEAD = "| case | report | failed in | how | passed in | variants that do both |"
 
@@ -65,7 +64,7 @@ def failures_by_report(case: Case, records: Iterable[VariantRecord]) -> dict[str
 def axes_of(case: Case) -> tuple[str, ...]:
     """Name the packages by which a case's cells are told apart: peft, transformers, and what its windows speak of."""
     named = {package for one in case.expectations for package in one.where}
-    return tuple(name for name in PACKAGES if name in ALWAYS | named)
+    return tuple(name for name in TOLD_PACKAGES if name in {*WINDOW_AXES, *named})
 
 
 def nearest_pair(
@@ -154,7 +153,7 @@ def _words(packages: Sequence[str], cell: Versions, other: Versions) -> str:
     """Name a cell by peft and transformers, and by whatever else differs; in bold what differs."""
     shown = []
     for name, version, beside in zip(packages, cell, other, strict=True):
-        if name in ALWAYS or version != beside:
+        if name in WINDOW_AXES or version != beside:
             told = f"{name} {version or 'none'}"
             shown.append(f"**{told}**" if version != beside else told)
     return ", ".join(shown)

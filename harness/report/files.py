@@ -11,8 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from harness.interface import CellState, Outcome
 from harness.judge.verdicts import Verdict
+from harness.packages import TOLD_PACKAGES
 from harness.paths import reports_folder
-from harness.report.grid import MARKS, PACKAGES_SHOWN, across, aside, attention_groups, cell_text, legend, worst_verdict
+from harness.report.grid import MARKS, across, aside, attention_groups, cell_text, legend, worst_verdict
 from harness.report.pivot import all_marks, mark_order, pivot_of
 from harness.report.timings import CHART, growth_sections, latency_rows, newest_rows, scale_of
 
@@ -55,7 +56,7 @@ def render(template: str, summary: Summary, diff: str = "") -> str:
         pivot=pivot_of(summary),
         all_marks=all_marks,
         mark_order=mark_order,
-        packages=PACKAGES_SHOWN,
+        packages=TOLD_PACKAGES,
         cell_text=cell_text,
         columns=across(summary),
         aside=aside(summary),

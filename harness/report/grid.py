@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.interface import CellState, Outcome
 from harness.judge.verdicts import Verdict
+from harness.packages import WINDOW_AXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,8 +30,6 @@ MARKS = {
 """One character for an outcome: ran and right, ran and wrong, raised, and so on."""
 
 ORDER = tuple(MARKS)
-
-PACKAGES_SHOWN = ("peft", "transformers", "sentence-transformers", "torch")
 
 
 def tally(judged: Iterable[Judged]) -> str:
@@ -72,7 +71,7 @@ def aside(summary: Summary) -> list[str]:
     for case in summary.cases:
         if case not in columns:
             (cell,) = (one for one in summary.cells if one.of_case(case.name))
-            place = ", ".join(f"{name} {cell.versions[name]}" for name in PACKAGES_SHOWN[:2] if name in cell.versions)
+            place = ", ".join(f"{name} {cell.versions[name]}" for name in WINDOW_AXES if name in cell.versions)
             told.append(f"{case.name}: {cell_text(cell, case.name)} in {place} alone")
     return told
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from packaging.version import InvalidVersion, Version
 
 from harness.interface import CellState, Outcome
-from harness.matrix.spec import PACKAGES
+from harness.packages import PACKAGES
 from harness.report.grid import MARKS, worst_verdict
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from rich.table import Table
 
 from harness.interface import Outcome
 from harness.judge.verdicts import Audit, Verdict
+from harness.packages import HEADINGS, TOLD_PACKAGES
 from harness.report.grid import (
     MARKS,
-    PACKAGES_SHOWN,
     across,
     aside,
     attention_groups,
@@ -43,7 +43,7 @@ def console() -> Console:
 
 def print_summary(summary: Summary, out: Console) -> None:
     """Print the grid, the claims, and what needs a person."""
-    shown = [name for name in PACKAGES_SHOWN if name != "torch" or len(_torches(summary)) > 1]
+    shown = [name for name in TOLD_PACKAGES if name != "torch" or len(_torches(summary)) > 1]
     one_torch = "" if "torch" in shown else f", torch {''.join(_torches(summary))}"
     out.print(f"\n{summary.title} ({summary.device}{one_torch})", style="bold")
     if pivot := pivot_of(summary):
@@ -76,7 +76,7 @@ def _print_cells(summary: Summary, shown: list[str], out: Console) -> None:
     columns = across(summary)
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
     for name in shown:
-        table.add_column({"sentence-transformers": "s-t", "transformers": "transf."}.get(name, name), no_wrap=True)
+        table.add_column(HEADINGS.get(name, name), no_wrap=True)
     for case in columns:
         table.add_column(heading(case, _COLUMN), overflow="fold", max_width=_COLUMN)
     for cell in summary.cells:

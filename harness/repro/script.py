@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from harness.environments.resolve import name_of
 from harness.errors import EnvironmentFailure
 from harness.judge.verdicts import expectation_for
-from harness.matrix.spec import PACKAGES
+from harness.packages import PACKAGES, TOLD_PACKAGES
 from harness.paths import ROOT
 from harness.repro.bundle import LAST, UNPACK, bundle
 from harness.repro.scope import walk
@@ -33,7 +33,7 @@ WIDTH = 100
 _LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 1, "pb": 1}]
 """For numbers of two bytes: their high bytes look alike, and so the file gets smaller by a fifth."""
 
-_SHOWN = ("torch", "transformers", "peft", "sentence-transformers", "accelerate")
+_SHOWN = (*(name for name in PACKAGES if name in TOLD_PACKAGES), "accelerate")
 _HOW = (
     "Run it with `uv run repro.py`. It exits 1 while the defect is there, 0 when it is not, and 2 when these "
     "versions or this machine cannot tell."

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import CaseError
 from harness.matrix.cases import kit_modules
+from harness.packages import REQUIRED_PACKAGES
 from harness.paths import ROOT
 from harness.repro.scope import Program, substitute
 
@@ -28,7 +29,7 @@ ALWAYS = ("harness.kit.tokens", "harness.kit.models", "harness.kit.methods", "ha
 """Modules whose order in a script is the reader's: first the model, then the method."""
 
 _DECLARATIONS = {"DOCUMENT", "VARIANTS", "CLAIMS", "EXPECTATIONS"}
-_HOISTED = {"torch", "transformers", "peft", *sys.stdlib_module_names}
+_HOISTED = {*REQUIRED_PACKAGES, *sys.stdlib_module_names}
 _CONTINUES = ("else", "elif", "except", "finally", "case ", "def ", "class ")
 
 

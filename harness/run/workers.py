@@ -23,7 +23,7 @@ from harness.environments.index import clean_environment
 from harness.errors import EnvironmentFailure
 from harness.interface import CellState
 from harness.machine import machine_facts
-from harness.matrix.spec import PACKAGES
+from harness.packages import PACKAGES
 from harness.paths import ROOT
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from packaging.version import InvalidVersion, Version
 from harness.contracts.record import StateRecord, VariantRecord
 from harness.errors import UsageError
 from harness.matrix.plan import plan_run
+from harness.packages import WINDOW_AXES
 from harness.selfcheck.proof import COMPARED, essence, locked, measure_apart
 
 if TYPE_CHECKING:
@@ -91,9 +92,9 @@ def hold(runs: Sequence[Mapping[Place, Record]]) -> Steadiness:
     return Steadiness(len(places), tuple(unsteady), tuple(restless), seconds)
 
 
-def _age(one: PlannedCell) -> tuple[Version, Version] | None:
+def _age(one: PlannedCell) -> tuple[Version, ...] | None:
     try:
-        return Version(one.cell.pins.get("peft", "")), Version(one.cell.pins.get("transformers", ""))
+        return tuple(Version(one.cell.pins.get(name, "")) for name in WINDOW_AXES)
     except InvalidVersion:
         return None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.errors import ExitStatus
+from harness.packages import TOLD_PACKAGES
 from harness.program import example
 
 if TYPE_CHECKING:
@@ -90,9 +91,7 @@ def cell_of(record: VariantRecord) -> Cell:
     from harness.matrix.spec import Cell
 
     pins: dict[str, Any] = {name: version.partition("+")[0] for name, version in record.cell.packages.items()}
-    kept: dict[str, str] = {
-        name: pins[name] for name in ("peft", "transformers", "torch", "sentence-transformers") if name in pins
-    }
+    kept: dict[str, str] = {name: pins[name] for name in TOLD_PACKAGES if name in pins}
     python = ".".join(record.cell.python.split(".")[:2])
     return Cell(python=python, pins=kept, as_of=date.fromisoformat(record.time[:10]))
 
