@@ -1,0 +1,68 @@
+"""What a process has only one of: put back before each variant, so that none begins in what an earlier one left.
+
+Attributes that a case patches are not among it. They stay until the process ends, which is with the case file.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Baseline:
+    """The state of this process when the object was made: folder, environment, random numbers, switches of torch."""
+
+    def __init__(self) -> None:
+        """Take the state as it is. Imports torch."""
+        self._folder = os.getcwd()
+        self._environ = dict(os.environ)
+        self._random = random.getstate()
+        self._numpy = numpy.random.get_state() if (numpy := sys.modules.get("numpy")) else None
+        self._switches = [(put_back, value()) for value, put_back in _switches()]
+
+    def restore(self) -> None:
+        """Put it back."""
+        os.chdir(self._folder)
+        if os.environ != self._environ:
+            for name in set(os.environ) - set(self._environ):
+                del os.environ[name]
+            os.environ.update(self._environ)
+        random.setstate(self._random)
+        if self._numpy is not None:
+            sys.modules["numpy"].random.set_state(self._numpy)
+        for put_back, value in self._switches:
+            put_back(value)
+
+
+def _switches() -> list[tuple[Callable[[], Any], Callable[[Any], Any]]]:
+    """Pair the question for each of torch's global settings with what sets it. Touches no device."""
+    import torch
+
+    def deterministic() -> tuple[bool, bool]:
+        return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+    def set_deterministic(value: tuple[bool, bool]) -> None:
+        torch.use_deterministic_algorithms(value[0], warn_only=value[1])
+
+    def seed_devices(seed: int) -> None:
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(seed)
+
+    pairs: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = [
+        (torch.get_default_dtype, torch.set_default_dtype),
+        (torch.is_grad_enabled, torch.set_grad_enabled),
+        (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+        (torch.get_num_threads, torch.set_num_threads),
+        (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+        (torch.get_rng_state, torch.set_rng_state),
+        (torch.initial_seed, seed_devices),
+        (deterministic, set_deterministic),
+    ]
+    for holder, name in ((torch.backends.cudnn, "benchmark"), (torch.backends.cudnn, "deterministic")):
+        pairs.append((lambda holder=holder, name=name: getattr(holder, name), lambda value, holder=holder, name=name: setattr(holder, name, value)))
+    return pairs
