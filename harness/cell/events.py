@@ -70,6 +70,8 @@ def to_line(record: dict[str, Any]) -> str:
 
 def to_event(event: dict[str, Any]) -> bytes:
     """Write an event for the pipe. An empty line before it ends whatever a case has written there."""
+    if "result" in event:
+        event = {**event, "result": bounded_result(event["result"])}
     return f"\n{to_line(event)}\n".encode()
 
 

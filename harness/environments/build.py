@@ -25,7 +25,10 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from harness.environments.index import uv_environment
+from harness.environments.machine_failures import machine_failed
 from harness.environments.resolve import find_uv, name_of
+from harness.interface import CellState
+from harness.matrix.source import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +42,16 @@ _MARKER = "complete.json"
 
 
 class InstallFailed(Exception):
-    """uv could not build an environment; the message is uv's."""
+    """An environment could not be built; the message is uv's, or the system's.
+
+    ``state`` is ``install-failed``, or ``unreachable`` when this machine failed (no index, no space, no permission):
+    that says nothing about the versions.
+    """
+
+    def __init__(self, words: str, state: CellState = CellState.INSTALL_FAILED) -> None:
+        """``words`` may quote a source; credentials in it are left out."""
+        self.state = state
+        super().__init__(redact(words))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +181,16 @@ def _install_into(folder: Path, python: str, *arguments: str) -> None:
 
 @contextmanager
 def _building(folder: Path) -> Iterator[bool]:
+    try:
+        with _locked(folder) as needed:
+            yield needed
+    except OSError as error:
+        # A full disk, a folder that may not be written: uv's own failures have become InstallFailed before.
+        raise InstallFailed(str(error), CellState.UNREACHABLE) from None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _hold(folder)
     if is_complete(folder):
@@ -183,7 +205,9 @@ def _building(folder: Path) -> Iterator[bool]:
         begin = time.monotonic()
         yield True
         facts = {"seconds": round(time.monotonic() - begin, 2)}
-        marker_of(folder).write_text(json.dumps(facts), encoding="utf-8")
+        partial = marker_of(folder).with_suffix(".partial")
+        partial.write_text(json.dumps(facts), encoding="utf-8")
+        partial.replace(marker_of(folder))
 
 
 _held: dict[Path, int] = {}
@@ -202,4 +226,6 @@ def _uv(*arguments: str) -> None:
     command = [find_uv(), *arguments, "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, env=uv_environment(), check=False)  # noqa: S603
     if done.returncode != 0:
-        raise InstallFailed(" ".join(done.stderr.split())[-3000:])
+        words = " ".join(done.stderr.split())[-3000:]
+        state = CellState.UNREACHABLE if machine_failed(done.returncode, words) else CellState.INSTALL_FAILED
+        raise InstallFailed(words or f"uv ended with {done.returncode} and said nothing", state)

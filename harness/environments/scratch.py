@@ -1,0 +1,54 @@
+"""Folders for what a process needs for a moment, in the cache; those of processes that were killed are removed.
+
+Each folder has a file beside it that its process holds locked. A lock ends with its process, however that ends, so
+what nobody holds is left over. The process id in the name is for people.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from harness.paths import cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def scratch_folder(purpose: str) -> Iterator[Path]:
+    """Make an empty folder that is removed at the end; first remove what killed processes have left."""
+    place = cache_folder() / "scratch"
+    place.mkdir(parents=True, exist_ok=True)
+    remove_left_over()
+    folder = place / f"{purpose}-{os.getpid()}-{secrets.token_hex(4)}"
+    mark = folder.with_suffix(".held")
+    with mark.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            mark.unlink(missing_ok=True)
+
+
+def remove_left_over() -> list[str]:
+    """Remove the folders whose processes are gone; return their names."""
+    gone = []
+    for mark in sorted((cache_folder() / "scratch").glob("*.held")):
+        try:
+            with mark.open("r+") as held:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Between its making and its locking a mark is empty-handed; its folder comes after the lock.
+                shutil.rmtree(mark.with_suffix(""), ignore_errors=True)
+                mark.unlink(missing_ok=True)
+                gone.append(mark.stem)
+        except (BlockingIOError, FileNotFoundError):
+            continue
+    return gone
