@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
     from harness.environments.build import Environment
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux: processes are found in /proc")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="needs Linux: processes are found in /proc"
+)
 
 SEED = int(os.environ.pop("PROMPT_BENCH_SEED", str(random.SystemRandom().randrange(1000))))
 
-PROCESSES = '''
+PROCESSES = """
 def check(trial):
     import os, signal, subprocess, sys, time
     program = "import sys, time; time.sleep(900)"
@@ -58,7 +60,7 @@ def check(trial):
             signal.signal(number, signal.SIG_IGN)
         subprocess.Popen([sys.executable, "-c", program, "MARK"])
         time.sleep(900)
-'''
+"""
 ENDS = {
     "child": "passed", "close-and-sleep": "timeout", "close-and-pass": "crashed", "daemon": "passed",
     "fork-and-stay": "passed", "ignore-signals": "timeout", "kill-parent": "crashed", "last": "passed",
@@ -99,14 +101,14 @@ def test_a_killed_process_takes_everything_below_it_along(
 ) -> None:
     """SIGKILL of the worker, of its child or of whoever started it: no descendant goes on, in whatever session."""
     mark = f"below-{os.getpid()}-{victim.replace(' ', '-')}"
-    body = f'''
+    body = f"""
 def check(trial):
     import os, subprocess, sys, time
     program = "import sys, time; time.sleep(900)"
     subprocess.Popen([sys.executable, "-c", program, "{mark}"], start_new_session=True)
     open("{tmp_path}/started", "w").write(f"{{os.getppid()}}")
     time.sleep(900)
-'''
+"""
     job = one_case(tmp_path, old_environment, ["x"], body, limit_s=600)
     path = tmp_path / "job.json"
     path.write_text(json.dumps(job), encoding="utf-8")
@@ -142,7 +144,7 @@ def check(trial):
     assert not wait_until_gone(mark)
 
 
-RAISES = '''
+RAISES = """
 class Silent(Exception):
     def __str__(self):
         raise RuntimeError("no words")
@@ -161,7 +163,7 @@ def check(trial):
         case "generator-exit": raise GeneratorExit
         case "silent": raise Silent
         case "group": raise BaseExceptionGroup("several", [KeyboardInterrupt()])
-'''
+"""
 SIGNATURES = {
     "system-exit": "SystemExit: <n>", "sys-exit": "SystemExit: words of its own", "skip": "Skipped: not today",
     "exit": "Exit: enough", "fail": "Failed: it says", "interrupt": "KeyboardInterrupt: ",
@@ -179,7 +181,7 @@ def test_whatever_is_raised_is_an_error_with_its_own_words(old_environment: Envi
     assert written["planted-last"]["outcome"] == written["quiet-none"]["outcome"] == "passed"
 
 
-PIPE = '''
+PIPE = """
 import json, os
 def pipes():
     for name in os.listdir("/proc/self/fd"):
@@ -211,10 +213,12 @@ def check(trial):
                 write(b"not an event\\n")
                 time.sleep(0.01)
         case "inherited":
-            program = "import os\\nfor n in os.listdir('/proc/self/fd'):\\n  print(n, os.readlink(f'/proc/self/fd/{n}') if os.path.exists(f'/proc/self/fd/{n}') else '')"
-            done = subprocess.run([sys.executable, "-c", program], stdin=subprocess.DEVNULL, capture_output=True, text=True, close_fds=False)
-            trial.evidence["open"] = [line for line in done.stdout.splitlines() if int(line.split()[0]) > 2 and "pipe:" in line]
-'''
+            done = subprocess.run(
+                ["ls", "-l", "/proc/self/fd"], stdin=subprocess.DEVNULL, capture_output=True, text=True, close_fds=False
+            )
+            lines = [line.split()[-3:] for line in done.stdout.splitlines() if "->" in line]
+            trial.evidence["open"] = [line for line in lines if int(line[0]) > 2 and "pipe:" in line[2]]
+"""
 
 
 def test_garbage_in_the_event_pipe_changes_no_outcome(old_environment: Environment, tmp_path: Path) -> None:
@@ -230,7 +234,7 @@ def test_garbage_in_the_event_pipe_changes_no_outcome(old_environment: Environme
     assert "were no events" in (tmp_path / "log").read_text(encoding="utf-8", errors="replace")
 
 
-VALUES = '''
+VALUES = """
 def check(trial):
     class Odd:
         def __str__(self): raise ValueError
@@ -243,11 +247,12 @@ def check(trial):
         case "control": raise ValueError("clear \\x1b[2J bell \\x07 next \\x85 line \\u2028 end \\x00")
         case "huge": raise ValueError("x" * 10_000_000)
         case "evidence":
-            trial.evidence.update({b"bytes": b"\\xff", 3: float("nan"), "inf": [float("inf"), -float("inf")], "odd": Odd()})
-            trial.evidence.update(loop=loop, large=10**6000, tensor=torch.zeros(2), number=numpy.float32(0.5), text="\\udcff\\u2028")
+            inf = float("inf")
+            trial.evidence.update({b"bytes": b"\\xff", 3: float("nan"), "inf": [inf, -inf], "odd": Odd(), "loop": loop})
+            trial.evidence.update(large=10**6000, tensor=torch.zeros(2), number=numpy.float32(0.5), text="\\udcff\\u2028")
         case "much": trial.evidence.update({str(n): "y" * 1000 for n in range(20_000)})
         case "counters": trial.counters["odd"] = float("nan")
-'''
+"""
 
 
 def test_a_record_is_one_line_of_valid_json_whatever_a_case_leaves_in_it(
@@ -272,10 +277,10 @@ def test_a_record_is_one_line_of_valid_json_whatever_a_case_leaves_in_it(
     assert written["planted-counters"]["counters"] == {"odd": "nan"}
 
 
-COLLECTED = '''
+COLLECTED = """
 import time
 time.sleep(900)
-'''
+"""
 
 
 def test_a_case_file_that_never_ends_importing_costs_its_own_variants(
@@ -298,7 +303,7 @@ def test_a_case_file_that_never_ends_importing_costs_its_own_variants(
     }
 
 
-WITNESS = '''
+WITNESS = """
 def check(trial):
     import os, random, peft, torch
     from peft import PromptTuningConfig
@@ -306,13 +311,14 @@ def check(trial):
     trial.evidence.update(
         sum=torch.add(torch.ones(2), 1).tolist(), drawn=torch.rand(2).tolist(), random=random.random(),
         environ=os.environ.get("CONTAMINATED"), folder=os.getcwd(), dtype=str(torch.get_default_dtype()),
-        grad=torch.is_grad_enabled(), threads=torch.get_num_threads(), deterministic=torch.are_deterministic_algorithms_enabled(),
+        grad=torch.is_grad_enabled(), threads=torch.get_num_threads(),
+        deterministic=torch.are_deterministic_algorithms_enabled(),
         forward=PromptEmbedding.forward.__qualname__, added=hasattr(peft, "contaminated"),
         kind=PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3).peft_type.value,
     )
     trial.expect(trial.evidence["sum"] == [2.0, 2.0], "torch adds wrongly")
-'''
-CONTAMINATE = '''
+"""
+CONTAMINATE = """
     import os, random, sys, warnings, peft, torch
     from peft.tuners.prompt_tuning import PromptEmbedding
     os.environ["CONTAMINATED"] = "1"
@@ -329,7 +335,7 @@ CONTAMINATE = '''
         PromptEmbedding.forward = lambda *_: None
         peft.contaminated = True
         sys.modules["json"] = None
-'''
+"""
 NAMES = ("alpha", "bravo", "charlie", "delta")
 
 
@@ -342,7 +348,9 @@ def test_a_contaminating_variant_changes_no_record_of_another_case_file(
     faults = ("v1", "v2", "v3")
     cases = {name: case_source(faults, WITNESS) for name in NAMES}
     (tmp_path / "before").mkdir()
-    before = _compared(make_job(tmp_path / "before", old_environment, cases, dict.fromkeys(NAMES, faults)), old_environment)
+    before = _compared(
+        make_job(tmp_path / "before", old_environment, cases, dict.fromkeys(NAMES, faults)), old_environment
+    )
     assert {one["outcome"] for one in before.values()} == {"passed"}
     for number in range(3):
         name, patches = draw.choice(NAMES), draw.choice(faults)

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
 from harness.contracts.records import KNOWN, append_records, place, place_of
-from harness.environments.build import Environment, InstallFailed, build, cache_folder
+from harness.environments.build import Environment, InstallFailed, build
 from harness.environments.locks import LockBook
 from harness.environments.resolve import Lock, Unresolved, resolve
 from harness.errors import EnvironmentFailure
@@ -20,6 +20,7 @@ from harness.interface import SCHEMA, CellState
 from harness.judge.reference import published, read_reference
 from harness.machine import machine_facts
 from harness.matrix.read import MATRICES
+from harness.paths import cache_folder
 from harness.run.keys import key_of
 from harness.run.workers import KeptWorkers, cell_facts
 
@@ -173,7 +174,7 @@ class Prober:
         try:
             environment = build(lock, cell.python)
         except InstallFailed as error:
-            return self._state(facts, CellState.INSTALL_FAILED, str(error))
+            return self._state(facts, error.state, str(error))
         return self._ask(facts, environment)
 
     def _ask(self, facts: dict[str, Any], environment: Environment) -> Record:

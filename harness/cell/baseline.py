@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class Baseline:
 
     def __init__(self) -> None:
         """Take the state as it is. Imports torch."""
-        self._folder = os.getcwd()
+        self._folder = Path.cwd()
         self._environ = dict(os.environ)
         self._random = random.getstate()
         self._numpy = numpy.random.get_state() if (numpy := sys.modules.get("numpy")) else None
@@ -49,11 +50,17 @@ def _switches() -> list[tuple[Callable[[], Any], Callable[[Any], Any]]]:
     def set_deterministic(value: tuple[bool, bool]) -> None:
         torch.use_deterministic_algorithms(value[0], warn_only=value[1])
 
+    def cudnn() -> tuple[bool, bool]:
+        return torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+
+    def set_cudnn(value: tuple[bool, bool]) -> None:
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = value
+
     def seed_devices(seed: int) -> None:
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed_all(seed)
 
-    pairs: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = [
+    return [
         (torch.get_default_dtype, torch.set_default_dtype),
         (torch.is_grad_enabled, torch.set_grad_enabled),
         (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
@@ -62,7 +69,5 @@ def _switches() -> list[tuple[Callable[[], Any], Callable[[Any], Any]]]:
         (torch.get_rng_state, torch.set_rng_state),
         (torch.initial_seed, seed_devices),
         (deterministic, set_deterministic),
+        (cudnn, set_cudnn),
     ]
-    for holder, name in ((torch.backends.cudnn, "benchmark"), (torch.backends.cudnn, "deterministic")):
-        pairs.append((lambda holder=holder, name=name: getattr(holder, name), lambda value, holder=holder, name=name: setattr(holder, name, value)))
-    return pairs

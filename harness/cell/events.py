@@ -27,10 +27,10 @@ _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029]")
 _UNREAD_LIMIT = 16 << 20
 
 
-def plain(value: Any, depth: int = 0) -> Any:
-    """Return ``value`` as JSON has it: other objects and numbers that JSON lacks become text, long texts are cut.
+def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one for each kind of value
+    r"""Return ``value`` as JSON has it: other objects and numbers that JSON lacks become text, long texts are cut.
 
-    A text keeps all its characters but lone surrogates, which are written as ``\\udcff``. ``nan`` and infinities
+    A text keeps all its characters but lone surrogates, which are written as ``\udcff``. ``nan`` and infinities
     become the texts ``"nan"``, ``"inf"`` and ``"-inf"``; keys become texts.
     """
     match value:

@@ -138,7 +138,9 @@ class Waiting:
             case {"started": int(index)} if index in self.left:
                 if self.current is not None:
                     words = "the process went on and did not say what became of the check"
-                    self.finish(self.current, {"outcome": str(Outcome.CRASHED), "signature": "silent", "message": words})
+                    self.finish(
+                        self.current, {"outcome": str(Outcome.CRASHED), "signature": "silent", "message": words}
+                    )
                 self.current = index
             case {"finished": int(index), "result": dict(result)}:
                 self.finish(index, bounded_result(result))
@@ -219,7 +221,9 @@ class CellRun:
         path.write_text(json.dumps({"job": job, "entry": self._entry, "variants": variants}), encoding="utf-8")
         with Path(self._entry["log"]).open("a", encoding="utf-8") as log:
             command = [*self._fresh_child, str(path)]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=log, process_group=0)  # noqa: S603 - this very program
+            self._process = subprocess.Popen(  # noqa: S603 - this very program
+                command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=log, process_group=0
+            )
         return self._process.pid
 
     def _take(self, event: dict[str, Any]) -> None:

@@ -106,7 +106,7 @@ class CasePlugin:
                 # What the packages under test warn about is not what is measured here.
                 warnings.simplefilter("ignore")
                 result = yield
-        except BaseException as raised:  # noqa: BLE001 - every failure of the code under test is a result
+        except BaseException as raised:
             if self._interrupts and isinstance(raised, KeyboardInterrupt):
                 raise
             error, result = raised, True

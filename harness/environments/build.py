@@ -18,20 +18,20 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 
 from harness.environments.index import uv_environment
 from harness.environments.machine_failures import machine_failed
 from harness.environments.resolve import find_uv, name_of
 from harness.interface import CellState
 from harness.matrix.source import redact
+from harness.paths import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from harness.environments.resolve import Lock
 
@@ -61,12 +61,6 @@ class Environment:
     python: Path
     overlays: tuple[Path, ...]
     behind: tuple[Path, ...]
-
-
-def cache_folder() -> Path:
-    """Give the cache folder: ``PROMPT_BENCH_CACHE``, or the platform's own place for caches."""
-    named = os.environ.get("PROMPT_BENCH_CACHE")
-    return Path(named) if named else user_cache_path("prompt-learning-bench")
 
 
 def digest_of(kind: str, python: str, pins: Sequence[str]) -> str:
@@ -134,6 +128,8 @@ def build_base(pins: Sequence[str], python: str, *, follow: bool = False) -> Pat
             # of each leaves its byte code behind.
             options = [] if follow else ["--no-deps"]
             _uv("pip", "install", "--python", str(folder), *_building_allowed(pins), *options, "-r", str(wanted))
+            # Credentials of a source were needed until now.
+            wanted.write_text(redact("\n".join(pins)), encoding="utf-8")
     return folder
 
 

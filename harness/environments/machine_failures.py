@@ -29,6 +29,8 @@ _WORDS = re.compile(
             "error sending request",
             "client error \\(connect\\)",
             "dns error",
+            "could not resolve host",
+            "git operation failed",
             "connection (refused|reset|closed)",
             "operation timed out",
             "failed to download distribution due to network timeout",

@@ -121,9 +121,13 @@ def resolve(cell: Cell, *, prefer: Lock | None = None) -> Lock | Unresolved:
     nothing about the cell, nor does ``unreachable``.
     """
     try:
-        fixed = {name: _fixed(name, pin, cell.python) for name, pin in cell.pins.items()}
-    except Unreachable as error:
-        return Unresolved(state=CellState.UNREACHABLE, words=str(error))
+        return _resolve(cell, prefer)
+    except (Unreachable, OSError) as error:
+        return Unresolved(state=CellState.UNREACHABLE, words=redact(str(error)))
+
+
+def _resolve(cell: Cell, prefer: Lock | None) -> Lock | Unresolved:
+    fixed = {name: _fixed(name, pin, cell.python) for name, pin in cell.pins.items()}
     sources = {name: pin for name, pin in fixed.items() if is_source(pin)}
     options = ["--python-version", cell.python]
     if cell.as_of:
@@ -160,7 +164,8 @@ def _fixed(name: str, pin: str, python: str) -> str:
 def newest_minor(name: str, back: int, python: str) -> str:
     """Give the last release of a package's minor that is ``back`` minors before the newest.
 
-    Raises :class:`EnvironmentFailure` when there are not that many, :class:`Unreachable` when the index cannot be asked.
+    Raises :class:`EnvironmentFailure` when there are not that many, and :class:`Unreachable` when the index cannot
+    be asked.
     """
     version = ""
     for _ in range(back + 1):
@@ -169,8 +174,8 @@ def newest_minor(name: str, back: int, python: str) -> str:
         done = _compile([f"{name}{bound}"], ["--python-version", python, "--no-build", "--no-deps"])
         version = parse_lock(done.stdout).versions.get(name, "")
         if not version:
-            words = redact(" ".join(done.stderr.split()))[-300:]
-            message = f"no {name} {NEWEST}-{back} in the package index: {words}"
+            words = redact(" ".join(done.stderr.split()))
+            message = f"no {name} {NEWEST}-{back} in the package index: {words[-300:]}"
             if machine_failed(done.returncode, words):
                 raise Unreachable(message)
             raise EnvironmentFailure(message)

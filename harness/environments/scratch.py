@@ -10,8 +10,10 @@ import fcntl
 import os
 import secrets
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
+
+from filelock import FileLock
 
 from harness.paths import cache_folder
 
@@ -23,14 +25,14 @@ if TYPE_CHECKING:
 @contextmanager
 def scratch_folder(purpose: str) -> Iterator[Path]:
     """Make an empty folder that is removed at the end; first remove what killed processes have left."""
-    place = cache_folder() / "scratch"
-    place.mkdir(parents=True, exist_ok=True)
     remove_left_over()
-    folder = place / f"{purpose}-{os.getpid()}-{secrets.token_hex(4)}"
+    folder = _place() / f"{purpose}-{os.getpid()}-{secrets.token_hex(4)}"
     mark = folder.with_suffix(".held")
-    with mark.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        folder.mkdir()
+    with ExitStack() as stack:
+        with _changing():
+            held = stack.enter_context(mark.open("w"))
+            fcntl.flock(held, fcntl.LOCK_EX)
+            folder.mkdir()
         try:
             yield folder
         finally:
@@ -41,14 +43,25 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
 def remove_left_over() -> list[str]:
     """Remove the folders whose processes are gone; return their names."""
     gone = []
-    for mark in sorted((cache_folder() / "scratch").glob("*.held")):
-        try:
-            with mark.open("r+") as held:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Between its making and its locking a mark is empty-handed; its folder comes after the lock.
-                shutil.rmtree(mark.with_suffix(""), ignore_errors=True)
-                mark.unlink(missing_ok=True)
-                gone.append(mark.stem)
-        except (BlockingIOError, FileNotFoundError):
-            continue
+    with _changing():
+        for mark in sorted(_place().glob("*.held")):
+            try:
+                with mark.open("r+") as held:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(mark.with_suffix(""), ignore_errors=True)
+                    mark.unlink(missing_ok=True)
+                    gone.append(mark.stem)
+            except (BlockingIOError, FileNotFoundError):
+                continue
     return gone
+
+
+def _place() -> Path:
+    place = cache_folder() / "scratch"
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _changing() -> FileLock:
+    """Return the lock under which folders are made and removed, so that none is removed while it is made."""
+    return FileLock(_place() / "lock")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from harness.errors import UsageError
+from harness.matrix.source import redact
 from harness.paths import file_name, reports_folder
 from harness.program import PROGRAM
 
@@ -75,7 +76,7 @@ class Run:
                     "id": planned.cell.id,
                     "base": planned.cell.base_id,
                     "python": planned.cell.python,
-                    "pins": dict(planned.cell.pins),
+                    "pins": {name: redact(pin) for name, pin in planned.cell.pins.items()},
                     "as_of": planned.cell.as_of.isoformat() if planned.cell.as_of else None,
                     "why": planned.cell.why,
                     "state": planned.cell.state,

@@ -7,25 +7,26 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from harness.contracts.records import append_records, mend, read_records
-from harness.environments.build import Environment, InstallFailed, build, cache_folder
+from harness.environments.build import Environment, InstallFailed, build
 from harness.environments.index import clean_environment
+from harness.environments.scratch import scratch_folder
 from harness.errors import EnvironmentFailure
 from harness.interface import SCHEMA, CellState
 from harness.machine import machine_facts
+from harness.matrix.source import redact
 from harness.matrix.spec import PACKAGES
-from harness.paths import ROOT
+from harness.paths import ROOT, cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from harness.environments.resolve import Lock
     from harness.matrix.spec import Cell
@@ -121,11 +122,11 @@ class Measurement:
             except InstallFailed as error:
                 if self._stopped.is_set():
                     return
-                self._progress.step(item.cell.id, f"install failed: {str(error)[-200:]}")
-                self.write_state(item.cell, item.matrix, CellState.INSTALL_FAILED, str(error), item.lock)
+                self._progress.step(item.cell.id, f"{error.state}: {str(error)[-200:]}")
+                self.write_state(item.cell, item.matrix, error.state, str(error), item.lock)
         if ready and not self._stopped.is_set():
-            with tempfile.TemporaryDirectory(prefix="prompt-bench-") as scratch:
-                self._work(ready, Path(scratch))
+            with scratch_folder(self._run.id) as scratch:
+                self._work(ready, scratch)
 
     def write_state(self, cell: Cell, matrix: str, state: CellState, words: str, lock: Lock | None = None) -> None:
         """Write the record of a cell that never became ready."""
@@ -223,7 +224,7 @@ class Measurement:
 
 def cell_facts(cell: Cell, matrix: str, lock: Lock | None) -> dict[str, Any]:
     """Give a cell as records carry it. The worker puts the versions really imported in their place."""
-    versions = lock.versions if lock else dict(cell.pins)
+    versions = lock.versions if lock else {name: redact(pin) for name, pin in cell.pins.items()}
     facts = {
         "id": cell.id,
         "matrix": matrix,
