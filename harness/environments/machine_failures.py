@@ -35,6 +35,7 @@ _WORDS = re.compile(
             "operation timed out",
             "failed to download distribution due to network timeout",
             "http status (server error \\(5\\d\\d|client error \\((401|403|407|408|429)\\b)",
+            r"returned an? (401|403|407|429)\b",
             "could not be queried due to a lack of valid authentication credentials",
             "network (connectivity is|was) disabled",
             "invalid peer certificate",
