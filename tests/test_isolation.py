@@ -249,7 +249,8 @@ def check(trial):
         case "evidence":
             inf = float("inf")
             trial.evidence.update({b"bytes": b"\\xff", 3: float("nan"), "inf": [inf, -inf]}, odd=Odd(), loop=loop)
-            trial.evidence.update(large=10**6000, tensor=torch.zeros(2), number=numpy.float32(0.5), text="\\udcff\\u2028")
+            trial.evidence.update(large=10**6000, tensor=torch.zeros(2), number=numpy.float32(0.5))
+            trial.evidence.update(text="\\udcff\\u2028")
         case "much": trial.evidence.update({str(n): "y" * 1000 for n in range(20_000)})
         case "counters": trial.counters["odd"] = float("nan")
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import random
 import resource
 import socket
 import subprocess
@@ -77,9 +78,7 @@ def make_wheel(folder: Path, *, size: int = 0, spoil: bool = False) -> None:
     metadata = "Metadata-Version: 2.1\nName: planted-package\nVersion: 1.0\n"
     files = {
         "planted_package.py": b"x = 1\n",
-        "planted_package_data.bin": b"".join(
-            hashlib.sha256(bytes([n % 256, n // 256])).digest() for n in range(size // 32)
-        ),
+        "planted_package_data.bin": random.Random(0).randbytes(size),  # noqa: S311 - no secret
         "planted_package-1.0.dist-info/METADATA": metadata.encode(),
         "planted_package-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.matrix.plan import PlannedCell
 from harness.matrix.source import Unreachable, _commit, fix, is_source, problem, redact, slug
 from harness.matrix.spec import Cell
+from harness.run.runs import Run
+from harness.run.workers import cell_facts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,3 +101,14 @@ def test_credentials_are_in_no_words() -> None:
         fix(f"{url}@main")
     assert "sesame" not in str(caught.value)
     assert "sesame" not in str(problem(f"{url}@-x"))
+
+
+def test_plan_hides_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The plan of a run, which is published, and the facts of a record name the source without them."""
+    monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
+    cell = Cell(python="3.11", pins={"peft": "git+https://user:sesame@127.0.0.1:9/nobody/peft@main", "torch": "2.13.0"})
+    run = Run(id="r")
+    run.add_plan({"matrix": "m", "device": "cpu"}, (PlannedCell(cell=cell, variants=()),))
+    assert "nobody/peft@main" in run.plan_path.read_text()
+    assert "sesame" not in run.plan_path.read_text()
+    assert "sesame" not in str(cell_facts(cell, "m", None))
