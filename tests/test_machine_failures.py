@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.environments import build as build_module
-from harness.environments.build import InstallFailed, build_overlay, cache_folder
+from harness.environments.build import InstallFailed, build_overlay
 from harness.environments.machine_failures import machine_failed
 from harness.environments.resolve import Lock, Unresolved, resolve
 from harness.environments.scratch import remove_left_over, scratch_folder
 from harness.interface import CellState
 from harness.matrix.spec import Cell
-from harness.paths import ROOT
+from harness.paths import ROOT, cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
