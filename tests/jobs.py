@@ -59,7 +59,7 @@ def make_job(
         "root": str(root),
         "behind": [str(path) for path in environment.behind],
         "output": str(folder / "out.jsonl"),
-        "limit_s": 4,
+        "limit_s": 60,
         "device": "cpu",
         "header": {"schema": 1, "run": "r", "machine": {}},
         "cells": [entry],

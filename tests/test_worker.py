@@ -51,6 +51,7 @@ def job(tmp_path: Path, old_environment: Environment) -> dict[str, Any]:
     """Make a job over planted cases."""
     cases = {"planted": PLANTED, "broken": "import nonsense_that_is_not_there\n"}
     job = make_job(tmp_path, old_environment, cases, {"planted": tuple(EXPECTED), "broken": ("",)})
+    job["limit_s"] = 10
     for one in job["cells"][0]["variants"]:
         one["key"] = one["variant"]["fault"] or one["case"]
     return job

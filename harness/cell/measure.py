@@ -95,8 +95,7 @@ class Waiting:
 
     def listen(self, pid: int, pipe: int, other: Tell) -> Ended:
         """Watch a child to its end; ``other`` takes its events that finish nothing, ``started`` among them."""
-        self.current, self._reader = None, EventReader()
-        self._set_deadline()
+        self._begin()
 
         def take(data: bytes) -> None:
             for event in self._reader.feed(data):
@@ -147,6 +146,10 @@ class Waiting:
             case {"collect": str(case), "result": dict(result)}:
                 for one in [one for one in self.left.values() if one["case"] == case]:
                     self.finish(one["index"], bounded_result(result))
+
+    def _begin(self) -> None:
+        self.current, self._reader = None, EventReader()
+        self._set_deadline()
 
     def _set_deadline(self) -> None:
         limit = self._limits.import_s if self.current is None else self._limits.variant_s

@@ -10,7 +10,7 @@ import io
 import os
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -52,7 +52,7 @@ class JobPlugin(CasePlugin):
         """Make a record of a variant whose trial could not be set up: it was not measured."""
         report = yield
         if call.when == "setup" and call.excinfo is not None:
-            index, *_ = item.callspec.params["trial"]
+            index, *_ = cast("tuple[int, Any, Any]", item.callspec.params["trial"])
             words = f"the trial could not be set up: {message(call.excinfo.value)}"
             self._tell({"finished": index, "result": {"outcome": str(Outcome.NOT_RUN), "message": words}})
         return report
