@@ -14,28 +14,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_SEED = 0
+
 
 class Baseline:
-    """The state of this process when the object was made: folder, environment, random numbers, switches of torch."""
+    """The state of this process when the object was made: folder, environment, torch's random numbers and switches."""
 
     def __init__(self) -> None:
         """Take the state as it is. Imports torch."""
         self._folder = Path.cwd()
         self._environ = dict(os.environ)
-        self._random = random.getstate()
-        self._numpy = numpy.random.get_state() if (numpy := sys.modules.get("numpy")) else None
         self._switches = [(put_back, value()) for value, put_back in _switches()]
 
     def restore(self) -> None:
-        """Put it back."""
+        """Put it back, and seed the random numbers of Python and numpy."""
         os.chdir(self._folder)
         if os.environ != self._environ:
             for name in set(os.environ) - set(self._environ):
                 del os.environ[name]
             os.environ.update(self._environ)
-        random.setstate(self._random)
-        if self._numpy is not None:
-            sys.modules["numpy"].random.set_state(self._numpy)
+        # Python and numpy begin with what the system's entropy gives them: a fixed seed repeats in the next run, too.
+        random.seed(_SEED)
+        if numpy := sys.modules.get("numpy"):
+            numpy.random.seed(_SEED)
         for put_back, value in self._switches:
             put_back(value)
 
