@@ -380,7 +380,7 @@ def test_the_benchmarks_of_all_case_files_are_in_one_file(old_environment: Envir
     """The timings of each case file are added to those of the ones before, in pytest-benchmark's format."""
     source = case_source(["x", "y"], "def check(trial, benchmark): benchmark.pedantic(sum, args=([1],), rounds=3)")
     names = ("first", "second")
-    job = make_job(tmp_path, old_environment, dict.fromkeys(names, source), dict.fromkeys(names, ["x", "y"]))
+    job = make_job(tmp_path, old_environment, dict.fromkeys(names, source), dict.fromkeys(names, ("x", "y")))
     written = measure(job, old_environment, tmp_path)
     assert {one["outcome"] for one in written.values()} == {"passed"}
     whole = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
