@@ -316,7 +316,8 @@ def _measure_file(job: dict[str, Any], entry: dict[str, Any], variants: list[dic
         attempts = attempts + 1 if len(waiting.left) == before else 0
         if attempts >= _ATTEMPTS or (attempts and ended.timed_out):
             waiting.give_up(ended)
-    import_also([name for name in imported if name not in sys.modules], never=())
+    if more := [name for name in imported if name not in sys.modules]:
+        import_also(more, never=())
     return without_overlays(imported)
 
 
