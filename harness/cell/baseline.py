@@ -18,7 +18,7 @@ _SEED = 0
 
 
 class Baseline:
-    """The state of this process when the object was made: folder, environment, torch's random numbers and switches."""
+    """The state of this process when the object was made: folder, environment, torch's switches."""
 
     def __init__(self) -> None:
         """Take the state as it is. Imports torch."""
@@ -27,14 +27,15 @@ class Baseline:
         self._switches = [(put_back, value()) for value, put_back in _switches()]
 
     def restore(self) -> None:
-        """Put it back, and seed the random numbers of Python and numpy."""
+        """Put it back, and seed the random numbers of Python, numpy and torch, on whatever devices are in use."""
         os.chdir(self._folder)
         if os.environ != self._environ:
             for name in set(os.environ) - set(self._environ):
                 del os.environ[name]
             os.environ.update(self._environ)
-        # Python and numpy begin with what the system's entropy gives them: a fixed seed repeats in the next run, too.
+        # A process begins with random numbers of its own; a fixed seed repeats in the next run, too.
         random.seed(_SEED)
+        sys.modules["torch"].manual_seed(_SEED)
         if numpy := sys.modules.get("numpy"):
             numpy.random.seed(_SEED)
         for put_back, value in self._switches:
@@ -57,18 +58,12 @@ def _switches() -> list[tuple[Callable[[], Any], Callable[[Any], Any]]]:
     def set_cudnn(value: tuple[bool, bool]) -> None:
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = value
 
-    def seed_devices(seed: int) -> None:
-        if torch.cuda.is_initialized():
-            torch.cuda.manual_seed_all(seed)
-
     return [
         (torch.get_default_dtype, torch.set_default_dtype),
         (torch.is_grad_enabled, torch.set_grad_enabled),
         (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
         (torch.get_num_threads, torch.set_num_threads),
         (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-        (torch.get_rng_state, torch.set_rng_state),
-        (torch.initial_seed, seed_devices),
         (deterministic, set_deterministic),
         (cudnn, set_cudnn),
     ]
