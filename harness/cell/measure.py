@@ -1,8 +1,8 @@
 """Measure one cell: a child that imports peft, and a child of that one for each case file.
 
-The worker forks a *cell child*, which imports the overlays and never runs a case. It forks a *case child* for each
-case file, which runs the file's variants under pytest. So peft is imported once, and what a case patches, changes or
-breaks ends with its file. Without forks a fresh process for each case file does both.
+The worker forks a *cell child*, which imports the overlays. It forks a *case child* for each case file, which runs
+the file's variants under pytest, or runs them itself where there is one file only. So peft is imported once, and what a
+case patches, changes or breaks ends with its file. Without forks a fresh process for each case file does both.
 
 Each parent watches its child (:mod:`harness.cell.children`) and gives the variant that it was at an outcome when it
 hangs, dies or ends without a word; the rest goes to the next child.
@@ -182,10 +182,13 @@ class CellRun:
         """Measure until every variant has its record, or the cell the record of its state."""
         print(json.dumps({"event": "cell", "cell": self._entry["cell"]["id"]}), flush=True)
         Path(self._entry["benchmarks"]).unlink(missing_ok=True)
+        files = by_case(self._entry["variants"])
         if self._job.get("fork", True):
-            self._measure(self._entry["variants"], self._fork, Limits.of(self._job, grace_s=_GRACE_S))
+            # The cell child watches its own children, and is watched a little longer; a single file it runs itself.
+            limits = Limits.of(self._job, grace_s=_GRACE_S if len(files) > 1 else 0.0)
+            self._measure(self._entry["variants"], self._fork, limits)
         else:
-            for variants in by_case(self._entry["variants"]):
+            for variants in files:
                 if self._refused is None:
                     self._measure(variants, self._start, Limits.of(self._job))
         if self._refused is not None:
@@ -208,7 +211,7 @@ class CellRun:
             if self._refused is None and not self._ready:
                 self._refused = _import_failure(ended, limits)
             attempts = attempts + 1 if len(waiting.left) == before else 0
-            if attempts >= _ATTEMPTS and self._refused is None:
+            if self._refused is None and (attempts >= _ATTEMPTS or (attempts and ended.timed_out)):
                 waiting.give_up(ended)
 
     def _fork(self, variants: list[dict[str, Any]], pipe: int) -> int:
@@ -239,7 +242,9 @@ class CellRun:
             case {"refused": str(words)}:
                 self._refused = words
             case {"seen": list(names)}:
-                self.seen = names
+                from harness.cell.preload import without_overlays
+
+                self.seen = without_overlays(names)
 
 
 def _import_failure(ended: Ended, limits: Limits) -> str | None:
@@ -272,18 +277,22 @@ def run_cell_child(
         def tell(event: dict[str, Any]) -> None:
             _send(pipe, event)
 
-        if prepare(job, entry, tell):
-            end_with_parent(parent)
-            seen = [name for group in by_case(variants) for name in _measure_file(job, entry, group, pipe)]
-            tell({"seen": sorted(set(seen))})
+        if not prepare(job, entry, tell):
+            _leave(0)
+        if len({one["case"] for one in entry["variants"]}) == 1:
+            # There is nothing to isolate it from, and a second fork would cost a seventh of such a cell's time.
+            run_case_child(job, {**entry, "benchmarks": str(_benchmarks_of(entry))}, variants, pipe, parent)
+        end_with_parent(parent)
+        seen = [name for group in by_case(variants) for name in _measure_file(job, entry, group, pipe)]
+        tell({"seen": sorted(set(seen))})
         status = 0
     finally:
         _leave(status)
 
 
 def _measure_file(job: dict[str, Any], entry: dict[str, Any], variants: list[dict[str, Any]], pipe: int) -> list[str]:
-    """Fork until each variant of one case file has its outcome; return what the worker might import for the next."""
-    from harness.cell.preload import import_also, without_overlays
+    """Fork until each variant of one case file has its outcome; return what its children have imported."""
+    from harness.cell.preload import import_also
 
     imported: list[str] = []
 
@@ -318,7 +327,7 @@ def _measure_file(job: dict[str, Any], entry: dict[str, Any], variants: list[dic
             waiting.give_up(ended)
     if more := [name for name in imported if name not in sys.modules]:
         import_also(more, never=())
-    return without_overlays(imported)
+    return imported
 
 
 def run_case_child(
