@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 from harness.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +31,12 @@ def reports_folder() -> Path:
     """
     named = os.environ.get("PROMPT_BENCH_REPORTS")
     return Path(named) if named else (ROOT if is_checkout() else Path.cwd()) / "reports"
+
+
+def cache_folder() -> Path:
+    """Return the cache folder: ``PROMPT_BENCH_CACHE``, or the platform's own place for caches."""
+    named = os.environ.get("PROMPT_BENCH_CACHE")
+    return Path(named) if named else user_cache_path("prompt-learning-bench")
 
 
 def file_name(name: str, what: str) -> str:

@@ -85,6 +85,17 @@ def test_an_empty_matrix_is_a_mistake() -> None:
         parse("[matrix]\ntorch = '2.13.0'\n")
 
 
+@pytest.mark.parametrize("limit", ["nan", "inf", "-inf", "-1", "0", "1e300", "86401", "true", "'60'"])
+def test_limit_seconds_is_a_number_that_ends(limit: str) -> None:
+    """What is no time to wait is refused, with its line; a fraction of a second and a day are fine."""
+    text = '[matrix]\ntitle = "t"\nlimit-seconds = LIMIT\ntorch = "2.13.0"\n'
+    text += '[[cell]]\npeft = "0.13.0"\ntransformers = "4.45.1"\n'
+    with pytest.raises(MatrixError, match=r"x\.toml:3: limit-seconds must be a number above 0"):
+        parse_matrix(text.replace("LIMIT", limit), Path("x.toml"))
+    assert parse_matrix(text.replace("LIMIT", "0.5"), Path("x.toml")).limit_s == 0.5
+    assert parse_matrix(text.replace("LIMIT", "86400"), Path("x.toml")).limit_s == 86_400
+
+
 def test_two_equal_cells_are_a_mistake() -> None:
     """The id names a cell, so it has to be one cell's alone."""
     with pytest.raises(MatrixError, match="two cells have the id"):

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.matrix.source import Unreachable, fix, is_source, problem, slug
+from harness.contracts.plan import Plan
+from harness.matrix.plan import PlannedCell
+from harness.matrix.source import Unreachable, _commit, fix, is_source, problem, redact, slug
 from harness.matrix.spec import Cell
+from harness.run.runs import Run
+from harness.run.workers import cell_facts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,3 +72,44 @@ def test_a_cell_is_named_by_its_branch() -> None:
     assert problem(url) is None
     assert problem("git+nonsense") is not None
     assert slug("git+file:///a/b@" + "0123456789" * 4) == "0123456789"
+
+
+@pytest.mark.parametrize("ref", ["--upload-pack=touch PLANTED;", "-oProxyCommand=x", "--output=PLANTED"])
+def test_a_ref_is_never_an_option_to_git(checkout: Path, ref: str) -> None:
+    """A ref that begins with a hyphen is refused where it is written, and does nothing where it is used."""
+    planted = checkout.parent / "planted"
+    ref = ref.replace("PLANTED", str(planted))
+    for url in (f"git+file://{checkout}", "git+https://127.0.0.1:9/a/peft", f"git+ssh://127.0.0.1:9{checkout}"):
+        assert problem(f"{url}@{ref}") is not None
+        with pytest.raises(Unreachable):
+            _commit(url.removeprefix("git+"), ref)
+    assert not planted.exists()
+
+
+def test_a_transport_that_runs_commands_is_refused() -> None:
+    """Git's ``ext`` transport runs what follows; only the usual ones are sources."""
+    assert problem("git+ext://sh -c true/@main") is not None
+
+
+def test_credentials_are_in_no_words() -> None:
+    """A URL with a token in it: what a person or a file is shown has stars in its place."""
+    url = "git+https://user:sesame@127.0.0.1:9/nobody/peft"
+    assert redact(f"{url}@main and {url}") == "git+https://***@127.0.0.1:9/nobody/peft@main and " + url.replace(
+        "user:sesame", "***"
+    )
+    assert redact("git@github.com:a/b https://host/a@b") == "git@github.com:a/b https://host/a@b"
+    with pytest.raises(Unreachable) as caught:
+        fix(f"{url}@main")
+    assert "sesame" not in str(caught.value)
+    assert "sesame" not in str(problem(f"{url}@-x"))
+
+
+def test_plan_hides_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The plan of a run, which is published, and the facts of a record name the source without them."""
+    monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
+    cell = Cell(python="3.11", pins={"peft": "git+https://user:sesame@127.0.0.1:9/nobody/peft@main", "torch": "2.13.0"})
+    run = Run(id="r")
+    run.add_plan(Plan(matrix="m", title="", device="cpu", run="r"), (PlannedCell(cell=cell, variants=()),))
+    assert "nobody/peft@main" in run.plan_path.read_text()
+    assert "sesame" not in run.plan_path.read_text()
+    assert "sesame" not in str(cell_facts(cell, "m", None))

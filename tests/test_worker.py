@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import time
@@ -12,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.environments.index import clean_environment
-from harness.paths import ROOT
+from tests.jobs import children_of, is_alive, make_job, records, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,47 +48,13 @@ EXPECTED = {
 
 @pytest.fixture
 def job(tmp_path: Path, old_environment: Environment) -> dict[str, Any]:
-    """Make a job over planted cases, in a root of its own."""
-    root = tmp_path / "root"
-    shutil.copytree(ROOT / "harness", root / "harness")
-    (root / "cases").mkdir()
-    for name in ("__init__.py", "conftest.py", "pytest.ini"):
-        shutil.copy(ROOT / "cases" / name, root / "cases" / name)
-    (root / "cases" / "planted.py").write_text(PLANTED, encoding="utf-8")
-    (root / "cases" / "broken.py").write_text("import nonsense_that_is_not_there\n", encoding="utf-8")
-    variants = [
-        {"index": n, "key": fault, "case": "planted", "document": None, "variant": {"fault": fault, "device": "cpu"}}
-        for n, fault in enumerate(EXPECTED)
-    ]
-    variants.append({"index": 99, "key": "broken", "case": "broken", "document": None, "variant": {"device": "cpu"}})
-    cell = {"id": "c", "packages": {"peft": "0.13.0", "transformers": "4.45.1"}}
-    entry = {
-        "cell": cell, "overlays": [str(path) for path in old_environment.overlays], "log": str(tmp_path / "log"),
-        "benchmarks": str(tmp_path / "b.json"), "scratch": str(tmp_path / "scratch"), "variants": variants,
-    }  # fmt: skip
-    return {
-        "root": str(root),
-        "behind": [str(path) for path in old_environment.behind],
-        "output": str(tmp_path / "out.jsonl"), "limit_s": 4,
-        "device": "cpu", "header": {"schema": 1, "run": "r", "machine": {}}, "cells": [entry],
-    }  # fmt: skip
-
-
-def start(
-    job: dict[str, Any], environment: Environment, tmp_path: Path, *, stdin: int | None = None
-) -> subprocess.Popen[str]:
-    """Start a worker as the harness does."""
-    path = tmp_path / "job.json"
-    path.write_text(json.dumps(job), encoding="utf-8")
-    command = [str(environment.python), "-P", str(ROOT / "harness" / "cell" / "worker.py"), str(path)]
-    environ = clean_environment({**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": "/nonsense"})
-    return subprocess.Popen(command, text=True, stdin=stdin, stdout=subprocess.PIPE, env=environ)
-
-
-def records(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """Read what a worker wrote."""
-    with open(job["output"], encoding="utf-8") as lines:  # noqa: PTH123 - a string in the job
-        return [json.loads(line) for line in lines]
+    """Make a job over planted cases."""
+    cases = {"planted": PLANTED, "broken": "import nonsense_that_is_not_there\n"}
+    job = make_job(tmp_path, old_environment, cases, {"planted": tuple(EXPECTED), "broken": ("",)})
+    job["limit_s"] = 10
+    for one in job["cells"][0]["variants"]:
+        one["key"] = one["variant"]["fault"] or one["case"]
+    return job
 
 
 def test_every_fault_is_a_record_and_the_rest_still_runs(
@@ -172,18 +135,3 @@ def test_a_killed_worker_takes_its_child_along_and_keeps_its_records(
         time.sleep(0.1)
     assert not any(is_alive(child) for child in children)
     assert [record["key"] for record in records(job)] == ["broken", "none", "raise"]
-
-
-def children_of(pid: int) -> list[int]:
-    """List the children of a process."""
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as text:  # noqa: PTH123 - not a file
-        return [int(word) for word in text.read().split()]
-
-
-def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; a zombie that nobody has waited for does not."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as text:  # noqa: PTH123 - not a file
-            return text.read().rpartition(")")[2].split()[0] not in {"Z", "X"}
-    except OSError:
-        return False

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Self
 from harness.contracts.job import Request
 from harness.contracts.record import VariantRecord
 from harness.contracts.records import KNOWN, place, place_of, variants_in
-from harness.environments.build import Environment, InstallFailed, build, cache_folder
+from harness.environments.build import Environment, InstallFailed, build
 from harness.environments.locks import LockBook
 from harness.environments.resolve import Lock, Unresolved, resolve
 from harness.interface import CellState
 from harness.judge.reference import published, read_reference
 from harness.machine import machine_facts
 from harness.matrix.read import MATRICES
+from harness.paths import cache_folder
 from harness.run.keys import key_of
 from harness.run.workers import WorkerEnded, WorkerPool, cell_facts, settings_for, write_state
 
@@ -180,7 +181,7 @@ class Prober:
         try:
             environment = build(lock, cell.python)
         except InstallFailed as error:
-            return write_state(self._run, facts, CellState.INSTALL_FAILED, str(error))
+            return write_state(self._run, facts, error.state, str(error))
         return self._ask(facts, environment)
 
     def _ask(self, facts: CellFacts, environment: Environment) -> Record:

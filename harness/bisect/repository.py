@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from harness.environments.build import cache_folder
 from harness.errors import EnvironmentFailure, UsageError
+from harness.paths import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -169,7 +169,7 @@ def _variants(expression: str, device: str) -> list[dict[str, Any]]:
 def _measure(
     variants: list[dict[str, Any]], device: str, *, timed: bool, weights: dict[str, dict[str, Any]], program: str
 ) -> int:
-    from harness.cell.session import run_variants
+    from harness.cell.session import prepare, run_variants
 
     run = time.strftime("here-%Y%m%d-%H%M%S", time.gmtime())
     folder = Path(os.environ.get("PROMPT_BENCH_REPORTS", ROOT / "reports")) / "runs" / run
@@ -187,7 +187,8 @@ def _measure(
         entry = {"cell": observer.cell, "scratch": f"{scratch}/cases", "benchmarks": benchmarks}
         told = {"memory": str(folder.parent.parent / "examples"), "told": str(folder / "examples.jsonl")}
         job = {"root": str(ROOT), "device": device, "timed": timed, "weights": weights, **told}
-        run_variants(job, entry, variants, observer.take, quiet=True)
+        if prepare(job, entry, observer.take):
+            run_variants(job, entry, variants, observer.take, attended=True)
     tally = observer.tally
     print(", ".join(f"{count} {outcome}" for outcome, count in tally.most_common()) or "nothing was measured")
     print(f"judge it with: {program} report {run}")
@@ -228,9 +229,10 @@ class Observer:
     def take(self, event: dict[str, Any]) -> None:
         """Take one event, as the worker would."""
         match event:
-            case {"ready": dict(imported), "device": dict(gpu)}:
-                self.cell["packages"] = imported
+            case {"device": dict(gpu)}:
                 self._machine |= gpu
+            case {"ready": dict(imported)}:
+                self.cell["packages"] = imported
                 self._say(" ".join(f"{name} {version}" for name, version in imported.items()))
             case {"refused": str(words)}:
                 self._say(f"import failed: {words}")
@@ -242,6 +244,7 @@ class Observer:
                         self._keep(one, result)
 
     def _keep(self, one: dict[str, Any], result: dict[str, Any]) -> None:
+        from harness.cell.events import to_line
         from harness.interface import SCHEMA
 
         self.tally[result["outcome"]] += 1
@@ -251,7 +254,7 @@ class Observer:
         empty: dict[str, Any] = {"signature": None, "message": None, "evidence": {}, "counters": {}, "latency": {}}
         named = {"key": f"{self._run}-{one['index']}", **{key: one[key] for key in ("case", "document", "variant")}}
         record = {**about, "machine": self._machine, "cell": self.cell, **named, **empty, **result}
-        self._output.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+        self._output.write(to_line(record) + "\n")
         self._output.flush()
 
     def _say(self, text: str) -> None:

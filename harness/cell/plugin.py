@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from harness.cell.baseline import Baseline
 from harness.interface import Outcome, variant_id, with_defaults
 from harness.kit.outcomes import NoDevice, Unsupported, classify, message, traceback_tail
 from harness.kit.trial import Timing, Trial
@@ -39,17 +40,22 @@ class CasePlugin:
         asked: list[dict[str, Any]] | None = None,
         started: Callable[[int], None] | None = None,
         finished: Report | None = None,
+        *,
+        interrupts: bool = True,
         **settings: Any,
     ) -> None:
         """``asked`` lists ``{"index", "case", "variant"}`` and perhaps ``"timing"``; the callables observe.
 
+        ``interrupts`` says that a ``KeyboardInterrupt`` is a person's; otherwise the code under test has raised it.
         ``settings`` are every trial's.
         """
         self._asked = asked
         self._started = started
         self._finished = finished
         self._settings = settings
+        self._interrupts = interrupts
         self._imported = 0
+        self._baseline: Baseline | None = None
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Parametrise ``check`` with the variants."""
@@ -68,6 +74,9 @@ class CasePlugin:
     @pytest.fixture
     def trial(self, request: pytest.FixtureRequest, tmp_path: Path) -> Trial:
         """Make the trial for this call's variant."""
+        if self._baseline is None:
+            self._baseline = Baseline()
+        self._baseline.restore()
         self._settle()
         _, variant, timing = request.param
         name = f"{request.module.__name__.rpartition('.')[2]}-{variant_id(variant)}"
@@ -97,7 +106,9 @@ class CasePlugin:
                 # What the packages under test warn about is not what is measured here.
                 warnings.simplefilter("ignore")
                 result = yield
-        except Exception as raised:  # noqa: BLE001 - every failure of the code under test is a result
+        except BaseException as raised:
+            if self._interrupts and isinstance(raised, KeyboardInterrupt):
+                raise
             error, result = raised, True
         outcome, signature = (Outcome.PASSED, None) if error is None else classify(error)
         if self._finished is not None:

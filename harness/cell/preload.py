@@ -18,7 +18,7 @@ from harness.kit.outcomes import message
 from harness.packages import OVERLAY_MODULES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _NEEDED = ("torch", "transformers", "transformers.generation.utils", "tokenizers", "safetensors.torch", "pytest")
 """A base in which one of these cannot be imported is broken."""
@@ -26,6 +26,7 @@ _NEEDED = ("torch", "transformers", "transformers.generation.utils", "tokenizers
 _USUAL = (
     "pytest_benchmark.plugin",
     "_pytest.junitxml",
+    "harness.cell.measure",
     "harness.cell.session",
     "harness.kit.answers",
     "harness.kit.counters",
@@ -64,6 +65,10 @@ _SOMETIMES = (
 """Slow to import and needed by some releases or cases: imported once a child was seen to have them."""
 
 
+_WITH_OVERLAYS = ("transformers.trainer", "sentence_transformers")
+"""Slow to import, and imports overlays: for a process that has imported them already, once a child was seen to."""
+
+
 def import_base() -> str | None:
     """Import what cannot be missing; return the message of a failure, None when there is none."""
     quiet_environment()
@@ -86,12 +91,12 @@ def preload() -> str | None:
     return error
 
 
-def import_also(names: Iterable[str]) -> None:
-    """Import more of the base, as far as it goes. Raises ``RuntimeError`` when that drags in an overlay."""
+def import_also(names: Iterable[str], never: Sequence[str] = OVERLAY_MODULES) -> None:
+    """Import more of the base, as far as it goes. Raises ``RuntimeError`` when that drags in one of ``never``."""
     for name in names:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
-    loaded = [name for name in OVERLAY_MODULES if name in sys.modules]
+    loaded = [name for name in never if name in sys.modules]
     if loaded:
         text = f"the base imported {loaded} by itself: what stands in an overlay would not count"
         raise RuntimeError(text)
@@ -101,4 +106,9 @@ def import_also(names: Iterable[str]) -> None:
 
 def seen_here() -> list[str]:
     """List what this child has imported and its parent might import for the next one."""
-    return [name for name in _SOMETIMES if name in sys.modules]
+    return [name for name in (*_SOMETIMES, *_WITH_OVERLAYS) if name in sys.modules]
+
+
+def without_overlays(names: Iterable[str]) -> list[str]:
+    """Leave out what imports an overlay: the rest can be imported by a process that must not have one."""
+    return [name for name in names if name not in _WITH_OVERLAYS]

@@ -10,7 +10,7 @@ import io
 import os
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -21,11 +21,11 @@ from harness.kit.outcomes import message
 from harness.packages import PACKAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
 
 class JobPlugin(CasePlugin):
-    """The case plugin for a job: it also reports a case file that could not be imported."""
+    """The case plugin that also tells of what went wrong before a check: at import, or in setting up a variant."""
 
     def __init__(self, variants: list[dict[str, Any]], tell: Callable[[dict[str, Any]], None], **settings: Any) -> None:
         """``tell`` takes the events that the worker understands."""
@@ -44,6 +44,36 @@ class JobPlugin(CasePlugin):
             result = {"outcome": str(Outcome.ERROR), "signature": lines[-1], "message": f"the case file: {lines[-1]}"}
             self._tell({"collect": Path(report.nodeid).stem, "result": result})
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Function, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Make a record of a variant whose trial could not be set up: it was not measured."""
+        report = yield
+        if call.when == "setup" and call.excinfo is not None:
+            index, *_ = cast("tuple[int, Any, Any]", item.callspec.params["trial"])
+            words = f"the trial could not be set up: {message(call.excinfo.value)}"
+            self._tell({"finished": index, "result": {"outcome": str(Outcome.NOT_RUN), "message": words}})
+        return report
+
+
+def prepare(job: dict[str, Any], entry: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> bool:
+    """Import peft and tell what was really imported, or what refused; return whether variants can run.
+
+    Touches no device: CUDA cannot be used in the forks of a process that has.
+    """
+    try:
+        imported = verify_imports(entry["cell"]["packages"])
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a cell that cannot be imported is a result
+        traceback.print_exc()
+        tell({"refused": message(error)})
+        return False
+    use_weights(job.get("weights", {}))
+    # What is imported by now stays: without this each collection would go through all of it.
+    gc.freeze()
+    tell({"ready": imported})
+    return True
+
 
 def run_variants(
     job: dict[str, Any],
@@ -51,22 +81,14 @@ def run_variants(
     variants: list[dict[str, Any]],
     tell: Callable[[dict[str, Any]], None],
     *,
-    quiet: bool = False,
-) -> None:
-    """Import peft, tell what was really imported, and run the variants under pytest.
+    attended: bool = False,
+) -> int:
+    """Run variants under pytest, in a process that is prepared; return 0, or pytest's status when it could not go on.
 
-    With ``quiet`` pytest's own output is dropped: the caller prints what it is told.
+    ``attended`` is for a person at a terminal: pytest's own output is dropped, because the caller prints what it is
+    told, and Ctrl-C ends the session.
     """
-    try:
-        imported = verify_imports(entry["cell"]["packages"])
-    except Exception as error:  # noqa: BLE001 - a cell that cannot be imported is a result
-        traceback.print_exc()
-        tell({"refused": message(error)})
-        return
-    use_weights(job.get("weights", {}))
-    # What is imported by now stays: without this each collection would go through all of it.
-    gc.freeze()
-    tell({"ready": imported, "device": device_facts(job["device"])})
+    tell({"device": device_facts(job["device"])})
     root = Path(job["root"])
     # Plugins are named below: what else is installed in a cell must not load itself.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -75,10 +97,12 @@ def run_variants(
     arguments += [f"--rootdir={root / 'cases'}", f"--basetemp={entry['scratch']}", "--tb=short"]
     arguments += ["--continue-on-collection-errors", f"--benchmark-json={entry['benchmarks']}"]
     with contextlib.ExitStack() as redirections:
-        if quiet:
+        if attended:
             redirections.enter_context(contextlib.redirect_stdout(io.StringIO()))
             redirections.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        pytest.main(arguments, plugins=[JobPlugin(variants, tell, **trial_settings(job, entry))])
+        plugin = JobPlugin(variants, tell, interrupts=attended, **trial_settings(job, entry))
+        status = pytest.main(arguments, plugins=[plugin])
+    return int(status) if status in {pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR} else 0
 
 
 def trial_settings(job: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:

@@ -18,17 +18,20 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 
 from harness.environments.index import uv_environment
+from harness.environments.machine_failures import machine_failed
 from harness.environments.resolve import find_uv, name_of
+from harness.interface import CellState
+from harness.matrix.source import redact
+from harness.paths import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from harness.environments.resolve import Lock
 
@@ -39,7 +42,16 @@ _MARKER = "complete.json"
 
 
 class InstallFailed(Exception):
-    """uv could not build an environment; the message is uv's."""
+    """An environment could not be built; the message is uv's, or the system's.
+
+    ``state`` is ``install-failed``, or ``unreachable`` when this machine failed (no index, no space, no permission):
+    that says nothing about the versions.
+    """
+
+    def __init__(self, words: str, state: CellState = CellState.INSTALL_FAILED) -> None:
+        """``words`` may quote a source; credentials in it are left out."""
+        self.state = state
+        super().__init__(redact(words))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +61,6 @@ class Environment:
     python: Path
     overlays: tuple[Path, ...]
     behind: tuple[Path, ...]
-
-
-def cache_folder() -> Path:
-    """Give the cache folder: ``PROMPT_BENCH_CACHE``, or the platform's own place for caches."""
-    named = os.environ.get("PROMPT_BENCH_CACHE")
-    return Path(named) if named else user_cache_path("prompt-learning-bench")
 
 
 def digest_of(kind: str, python: str, pins: Sequence[str]) -> str:
@@ -122,6 +128,8 @@ def build_base(pins: Sequence[str], python: str, *, follow: bool = False) -> Pat
             # of each leaves its byte code behind.
             options = [] if follow else ["--no-deps"]
             _uv("pip", "install", "--python", str(folder), *_building_allowed(pins), *options, "-r", str(wanted))
+            # Credentials of a source were needed until now.
+            wanted.write_text(redact("\n".join(pins)), encoding="utf-8")
     return folder
 
 
@@ -169,6 +177,16 @@ def _install_into(folder: Path, python: str, *arguments: str) -> None:
 
 @contextmanager
 def _building(folder: Path) -> Iterator[bool]:
+    try:
+        with _locked(folder) as needed:
+            yield needed
+    except OSError as error:
+        # A full disk, a folder that may not be written: uv's own failures have become InstallFailed before.
+        raise InstallFailed(str(error), CellState.UNREACHABLE) from None
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _hold(folder)
     if is_complete(folder):
@@ -183,7 +201,9 @@ def _building(folder: Path) -> Iterator[bool]:
         begin = time.monotonic()
         yield True
         facts = {"seconds": round(time.monotonic() - begin, 2)}
-        marker_of(folder).write_text(json.dumps(facts), encoding="utf-8")
+        partial = marker_of(folder).with_suffix(".partial")
+        partial.write_text(json.dumps(facts), encoding="utf-8")
+        partial.replace(marker_of(folder))
 
 
 _held: dict[Path, int] = {}
@@ -202,4 +222,6 @@ def _uv(*arguments: str) -> None:
     command = [find_uv(), *arguments, "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, env=uv_environment(), check=False)  # noqa: S603
     if done.returncode != 0:
-        raise InstallFailed(" ".join(done.stderr.split())[-3000:])
+        words = " ".join(done.stderr.split())[-3000:]
+        state = CellState.UNREACHABLE if machine_failed(done.returncode, words) else CellState.INSTALL_FAILED
+        raise InstallFailed(words or f"uv ended with {done.returncode} and said nothing", state)

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.environments.build import cache_folder, is_complete, marker_of, use_of
+from harness.environments.build import is_complete, marker_of, use_of
 from harness.errors import UsageError
+from harness.paths import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -25,9 +25,9 @@ from urllib.parse import unquote, urlparse
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from packaging.version import Version
 
-from harness.environments.build import cache_folder
 from harness.environments.index import uv_environment
 from harness.errors import EnvironmentFailure
+from harness.paths import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

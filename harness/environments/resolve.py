@@ -12,7 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
@@ -22,9 +21,11 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from harness.environments.index import uv_environment
+from harness.environments.machine_failures import machine_failed
+from harness.environments.scratch import scratch_folder
 from harness.errors import EnvironmentFailure
 from harness.interface import CellState
-from harness.matrix.source import Unreachable, fix, is_source
+from harness.matrix.source import Unreachable, fix, is_source, redact
 from harness.matrix.spec import NEWEST, is_newest
 from harness.packages import LAYER_PACKAGES, OVERLAY_PACKAGES
 
@@ -40,6 +41,7 @@ TORCH_NEEDS = ("torch", "setuptools", "sympy", "typing-extensions")
 """Exempt from a cut-off date: torch is pinned, and may be younger than the rest of its cell."""
 
 _PLATFORM_PACKAGES = re.compile(r"(nvidia-|cuda-|triton\b|pytorch-triton)")
+_WORDS_LIMIT = 3000
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)(==| @ )([^\s;]+)")
 
 
@@ -56,13 +58,13 @@ class Lock:
 
     @property
     def sources(self) -> dict[str, str]:
-        """Map each package that is no release to its commit, or to the digest of its files."""
-        return dict(pin.split(" @ ", 1) for pin in self.pins if " @ " in pin)
+        """Map each package that is no release to its commit, or to the digest of its files, without credentials."""
+        return dict(redact(pin).split(" @ ", 1) for pin in self.pins if " @ " in pin)
 
     @property
     def digest(self) -> str:
-        """Identify the lock: ``sha256:`` and 64 hexadecimal digits."""
-        return "sha256:" + hashlib.sha256("\n".join(self.pins).encode()).hexdigest()
+        """Identify the lock: ``sha256:`` and 64 hexadecimal digits. Credentials of a source are no part of it."""
+        return "sha256:" + hashlib.sha256(redact("\n".join(self.pins)).encode()).hexdigest()
 
     @property
     def base_pins(self) -> tuple[str, ...]:
@@ -116,13 +118,17 @@ def question(cell: Cell) -> str:
 def resolve(cell: Cell, *, prefer: Lock | None = None) -> Lock | Unresolved:
     """Ask uv for the lock of a cell; where it may choose, it keeps to what ``prefer`` has.
 
-    Raises :class:`EnvironmentFailure` when uv could not answer (no uv, no index): that says
-    nothing about the cell.
+    Raises :class:`EnvironmentFailure` when there is no uv, or when it answers what nobody understands: that says
+    nothing about the cell, nor does ``unreachable``.
     """
     try:
-        fixed = {name: _fixed(name, pin, cell.python) for name, pin in cell.pins.items()}
-    except Unreachable as error:
-        return Unresolved(state=CellState.UNREACHABLE, words=str(error))
+        return _resolve(cell, prefer)
+    except (Unreachable, OSError) as error:
+        return Unresolved(state=CellState.UNREACHABLE, words=redact(str(error)))
+
+
+def _resolve(cell: Cell, prefer: Lock | None) -> Lock | Unresolved:
+    fixed = {name: _fixed(name, pin, cell.python) for name, pin in cell.pins.items()}
     sources = {name: pin for name, pin in fixed.items() if is_source(pin)}
     options = ["--python-version", cell.python]
     if cell.as_of:
@@ -137,7 +143,9 @@ def resolve(cell: Cell, *, prefer: Lock | None = None) -> Lock | Unresolved:
         # uv leaves the digest of a checkout out of its answer.
         kept = [pin for pin in lock.pins if name_of(pin) not in sources]
         return Lock(pins=tuple(sorted([*kept, *(f"{name} @ {source}" for name, source in sources.items())])))
-    words = " ".join(done.stderr.split())
+    words = redact(" ".join(done.stderr.split()))
+    if machine_failed(done.returncode, words):
+        return Unresolved(state=CellState.UNREACHABLE, words=words[-_WORDS_LIMIT:])
     if "No solution found" in words or "unsatisfiable" in words:
         return Unresolved(state=CellState.UNSATISFIABLE, words=words)
     message = (
@@ -157,7 +165,8 @@ def _fixed(name: str, pin: str, python: str) -> str:
 def newest_minor(name: str, back: int, python: str) -> str:
     """Give the last release of a package's minor that is ``back`` minors before the newest.
 
-    Raises :class:`EnvironmentFailure` when there are not that many.
+    Raises :class:`EnvironmentFailure` when there are not that many, and :class:`Unreachable` when the index cannot
+    be asked.
     """
     version = ""
     for _ in range(back + 1):
@@ -166,7 +175,10 @@ def newest_minor(name: str, back: int, python: str) -> str:
         done = _compile([f"{name}{bound}"], ["--python-version", python, "--no-build", "--no-deps"])
         version = parse_lock(done.stdout).versions.get(name, "")
         if not version:
-            message = f"no {name} {NEWEST}-{back} in the package index: {' '.join(done.stderr.split())[-300:]}"
+            words = redact(" ".join(done.stderr.split()))
+            message = f"no {name} {NEWEST}-{back} in the package index: {words[-300:]}"
+            if machine_failed(done.returncode, words):
+                raise Unreachable(message)
             raise EnvironmentFailure(message)
     return version
 
@@ -174,13 +186,13 @@ def newest_minor(name: str, back: int, python: str) -> str:
 def _compile(
     asked: Sequence[str], options: Sequence[str], *, prefer: Lock | None = None
 ) -> subprocess.CompletedProcess[str]:
-    with tempfile.TemporaryDirectory() as folder:
-        wanted = Path(folder) / "requirements.in"
+    with scratch_folder("resolve") as folder:
+        wanted = folder / "requirements.in"
         wanted.write_text("\n".join(asked), encoding="utf-8")
         command = [find_uv(), "pip", "compile", str(wanted), "--no-header", "--no-annotate", *options]
         if prefer:
             # uv keeps to the versions of the file that it is to write.
-            before = Path(folder) / "requirements.txt"
+            before = folder / "requirements.txt"
             before.write_text("\n".join(prefer.pins), encoding="utf-8")
             command += ["--output-file", str(before)]
         return subprocess.run(command, capture_output=True, text=True, env=uv_environment(), cwd=folder, check=False)  # noqa: S603

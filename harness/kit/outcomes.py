@@ -55,17 +55,25 @@ def innermost_frame(error: BaseException) -> str:
 
 def signature(error: BaseException) -> str:
     """Return the type, normalised message and innermost frame of an error, on one line."""
-    text = f"{type(error).__name__}: {normalise(str(error))}"
+    text = f"{type(error).__name__}: {normalise(_words(error))}"
     frame = innermost_frame(error)
     return f"{text} @ {frame}" if frame else text
 
 
 def message(error: BaseException) -> str:
     """Return what happened in one line, with the numbers left in."""
-    text = _FOLDER.sub("", " ".join(str(error).split()))
+    text = _FOLDER.sub("", " ".join(_words(error).split()))
     if isinstance(error, WrongAnswer | Unsupported | NoDevice):
         return text[:_MESSAGE_LIMIT]
     return f"{type(error).__name__}: {text}"[:_MESSAGE_LIMIT]
+
+
+def _words(error: BaseException) -> str:
+    """Return the text of an error, whatever its ``__str__`` does."""
+    try:
+        return str(error)
+    except BaseException as raised:  # noqa: BLE001 - the code under test wrote it
+        return f"its __str__ raised {type(raised).__name__}"
 
 
 def classify(error: BaseException) -> tuple[Outcome, str | None]:

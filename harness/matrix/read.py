@@ -31,6 +31,8 @@ _HEAD_KEYS = {"title", "python", "limit-seconds", "latency", "examples", "as-of"
 _CELL_KEYS = {"why", "python", "as-of", "cases", "state", *PACKAGES}
 _SECTIONS = {"matrix", "cell", "axes", "exclude", "state"}
 _DEFAULT_PYTHON = "3.11"
+LONGEST_LIMIT_S = 86_400
+"""Seconds that one variant may be given: a day."""
 
 
 def find_matrix(name: str) -> Path:
@@ -85,8 +87,10 @@ class _Reader:
         for section in self.data.keys() - _SECTIONS:
             self.problems.append((self.lines.get((section, 0, "")), _unknown("section", section, _SECTIONS)))
         limit = head.get("limit-seconds", 60)
-        if isinstance(limit, bool) or not isinstance(limit, int | float) or limit <= 0:
-            self.complain("matrix", 0, "limit-seconds", f"limit-seconds must be a positive number, not {limit!r}")
+        # nan compares with nothing, so that this refuses it, too.
+        if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit <= LONGEST_LIMIT_S:
+            words = f"limit-seconds must be a number above 0, at most {LONGEST_LIMIT_S}, not {str(limit)[:40]}"
+            self.complain("matrix", 0, "limit-seconds", words)
         timed = head.get("latency", True)
         if not isinstance(timed, bool):
             self.complain("matrix", 0, "latency", f"latency must be true or false, not {timed!r}")

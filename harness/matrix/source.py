@@ -13,13 +13,25 @@ import re
 import subprocess
 from pathlib import Path
 
-_GIT = re.compile(r"git\+(?P<url>\w+://[^/]*/[^@]*)(?:@(?P<ref>.+))?")
+_GIT = re.compile(r"git\+(?P<url>(?:https?|ssh|git|file)://[^/]*/[^@]*)(?:@(?P<ref>[^-\s][^\s]*))?")
+"""A ref that begins with a hyphen would be an option to git."""
+
+_CREDENTIALS = re.compile(r"(\w://)[^/\s@'\"]+@")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FETCH_LIMIT_S = 60
 
 
 class Unreachable(Exception):
-    """A source could not be had: no network, no such branch, no such folder. The message is git's."""
+    """A source could not be had: no network, no such branch, no such folder. The message is git's, less credentials."""
+
+    def __init__(self, words: str) -> None:
+        """``words`` may quote a URL."""
+        super().__init__(redact(words))
+
+
+def redact(text: str) -> str:
+    """Replace the credentials of every URL in a text: ``https://user:token@host/`` becomes ``https://***@host/``."""
+    return _CREDENTIALS.sub(r"\1***@", text)
 
 
 def is_source(value: str) -> bool:
@@ -30,7 +42,7 @@ def is_source(value: str) -> bool:
 def problem(value: str) -> str | None:
     """Say what is wrong with how a source is written; None when nothing is."""
     if value.startswith("git+") and not _GIT.fullmatch(value):
-        return f"{value!r} is not git+URL@REF such as 'git+https://github.com/huggingface/peft@main'"
+        return f"{redact(value)!r} is not git+URL@REF such as 'git+https://github.com/huggingface/peft@main'"
     return None
 
 
@@ -57,14 +69,14 @@ def fix(value: str) -> str:
 def _commit(url: str, ref: str) -> str:
     local = url.removeprefix("file://")
     if local != url:
-        return _git("-C", local, "rev-parse", "--verify", f"{ref}^{{commit}}").strip()
-    lines = [line.split("\t") for line in _git("ls-remote", url, ref, f"{ref}^{{}}").splitlines()]
+        return _git("-C", local, "rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}").strip()
+    lines = [line.split("\t") for line in _git("ls-remote", "--", url, ref, f"{ref}^{{}}").splitlines()]
     # An annotated tag is listed twice; the line with ^{} is the commit that it stands for.
     found = {name: commit for commit, name in lines}
     for name in (f"refs/tags/{ref}^{{}}", f"refs/heads/{ref}", f"refs/tags/{ref}", ref):
         if name in found:
             return found[name]
-    message = f"{url} has no branch or tag {ref!r}; give a full commit instead"
+    message = f"{redact(url)} has no branch or tag {ref!r}; give a full commit instead"
     raise Unreachable(message)
 
 

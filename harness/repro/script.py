@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from harness.environments.resolve import name_of
 from harness.errors import EnvironmentFailure
 from harness.judge.verdicts import expectation_for
+from harness.matrix.source import redact
 from harness.packages import PACKAGES, TOLD_PACKAGES
 from harness.paths import ROOT
 from harness.repro.bundle import LAST, UNPACK, bundle
@@ -72,7 +73,8 @@ def ruff_format(text: str) -> str:
 
 def _metadata(lock: Lock, python: str) -> str:
     """Write the inline metadata of PEP 723: every pin of the lock, those under test first."""
-    named = {name_of(pin): pin for pin in lock.pins}
+    # A script is for other people: credentials of a source stay here.
+    named = {name_of(pin): redact(pin) for pin in lock.pins}
     first = [named[name] for name in PACKAGES if name in named]
     rest = " ".join(f"{json.dumps(pin)}," for name, pin in named.items() if name not in PACKAGES)
     lines = [f'requires-python = "=={python}.*"', "dependencies = [", *(f"    {json.dumps(pin)}," for pin in first)]

@@ -11,6 +11,7 @@ from filelock import FileLock
 
 from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text, read_plan
 from harness.errors import UsageError
+from harness.matrix.source import redact
 from harness.paths import file_name, reports_folder
 from harness.program import PROGRAM
 
@@ -88,7 +89,7 @@ def asked_cell(planned: PlannedCell) -> AskedCell:
         id=cell.id,
         base=cell.base_id,
         python=cell.python,
-        pins=dict(cell.pins),
+        pins={name: redact(pin) for name, pin in cell.pins.items()},
         as_of=cell.as_of.isoformat() if cell.as_of else None,
         why=cell.why,
         state=cell.state,

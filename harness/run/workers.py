@@ -7,30 +7,32 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from harness.contracts.job import CellJob, Job, Settings, cell_job_data, job_data
 from harness.contracts.record import CellFacts, Record, StateRecord
 from harness.contracts.records import append_records, mend, read_record
-from harness.environments.build import Environment, InstallFailed, build, cache_folder
+from harness.environments.build import Environment, InstallFailed, build
 from harness.environments.index import clean_environment
+from harness.environments.scratch import scratch_folder
 from harness.errors import EnvironmentFailure
-from harness.interface import CellState
 from harness.machine import machine_facts
+from harness.matrix.source import redact
 from harness.packages import PACKAGES
-from harness.paths import ROOT
+from harness.paths import ROOT, cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from harness.contracts.job import Request
     from harness.environments.resolve import Lock
+    from harness.interface import CellState
     from harness.matrix.spec import Cell
     from harness.progress import Progress
     from harness.run.runs import Run
@@ -92,7 +94,8 @@ class Worker:
         mend(self._output)
         if self._output.is_file():
             self._read = self._output.stat().st_size
-        self._scratch = tempfile.TemporaryDirectory(prefix="prompt-bench-")
+        self._held = ExitStack()
+        self._scratch = self._held.enter_context(scratch_folder(run.id))
         job = Job(
             root=str(ROOT),
             behind=tuple(map(str, environment.behind)),
@@ -101,7 +104,7 @@ class Worker:
             machine=machine_facts(),
             settings=settings,
         )
-        path = Path(self._scratch.name) / "job.json"
+        path = self._scratch / "job.json"
         path.write_text(json.dumps(job_data(job)), encoding="utf-8")
         with self._log.open("a", encoding="utf-8") as errors:
             self._process = subprocess.Popen(  # noqa: S603 - the interpreter of an environment we built
@@ -111,7 +114,7 @@ class Worker:
                 stderr=errors,
                 text=True,
                 env={**clean_environment(os.environ), **THREADS},
-                cwd=self._scratch.name,
+                cwd=self._scratch,
                 start_new_session=True,
             )
 
@@ -147,7 +150,7 @@ class Worker:
             overlays=tuple(map(str, overlays)),
             log=str(self._run.folder / "logs" / f"{cell.id}.log"),
             benchmarks=str(self._run.folder / "benchmarks" / f"{benchmarks or cell.id}.json"),
-            scratch=str(Path(self._scratch.name) / "cases"),
+            scratch=str(self._scratch / "cases"),
             requests=requests,
         )
         assert self._process.stdin is not None  # noqa: S101 - PIPE was asked for
@@ -175,7 +178,7 @@ class Worker:
         self.stop()
         with self._process:
             pass
-        self._scratch.cleanup()
+        self._held.close()
 
     def _new_records(self) -> list[Record]:
         with self._output.open("rb") as output:
@@ -275,8 +278,8 @@ class Measurement:
             except InstallFailed as error:
                 if self._stopped.is_set():
                     return
-                self._progress.step(item.cell.id, f"install failed: {str(error)[-200:]}")
-                self.write_state(item.cell, item.matrix, CellState.INSTALL_FAILED, str(error), item.lock)
+                self._progress.step(item.cell.id, f"{error.state}: {str(error)[-200:]}")
+                self.write_state(item.cell, item.matrix, error.state, str(error), item.lock)
         if ready:
             self._work(ready)
 
@@ -333,7 +336,7 @@ def write_state(run: Run, facts: CellFacts, state: CellState, words: str) -> Sta
 
 def cell_facts(cell: Cell, matrix: str, lock: Lock | None) -> CellFacts:
     """Return a cell as records carry it. The worker puts the versions really imported in their place."""
-    versions = lock.versions if lock else dict(cell.pins)
+    versions = lock.versions if lock else {name: redact(pin) for name, pin in cell.pins.items()}
     return CellFacts(
         id=cell.id,
         matrix=matrix,

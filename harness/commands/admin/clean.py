@@ -22,8 +22,8 @@ def clean(everything: bool, older_than: float | None, budget: float | None) -> N
     Without an option, only half-built ones go. What a running process uses is left alone. Runs and reports
     are not touched.
     """
-    from harness.environments.build import cache_folder
     from harness.environments.disk import KINDS, budget_bytes, entries, remove, to_give_up
+    from harness.paths import cache_folder
 
     known = entries()
     now = time.time()

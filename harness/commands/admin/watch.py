@@ -55,12 +55,12 @@ def watch(matrix: str, run_id: str | None, budget: float, look_only: bool) -> No
 
 
 def _confirm(found: list[Suspect], matrix: str, budget: float) -> list[Row]:
-    from harness.environments.build import cache_folder
     from harness.environments.locks import LockBook
     from harness.latency.sides import Sides
     from harness.latency.turns import abba
     from harness.latency.verdicts import rows_of, sentence
     from harness.matrix.cases import load_cases
+    from harness.paths import cache_folder
     from harness.run.runs import new_run
 
     cases = {case.name: case for case in load_cases()}
