@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
-from harness.paths import reports_folder
 from harness.program import PROGRAM, start
 
 
 def main() -> None:
-    """Run a command; ``here`` runs in the environment that is active now, beside torch.
-
-    ``here`` needs nothing but the packages of a cell, and nothing of the other side may be
-    imported with it: it is handed over to a program of its own.
-    """
+    """Run a command. ``here`` needs nothing but the packages of a cell: no other command is imported with it."""
     if sys.argv[1:2] == ["here"]:
-        program = Path(__file__).parent / "cell" / "here.py"
-        os.environ.setdefault("PROMPT_BENCH_REPORTS", str(reports_folder()))
-        os.execv(sys.executable, [sys.executable, "-P", str(program), PROGRAM, *sys.argv[2:]])  # noqa: S606
+        from harness.here import main as here
+
+        raise SystemExit(here(sys.argv[2:]))
     start(PROGRAM, "harness.cli", "cli")
 
 

@@ -6,8 +6,6 @@ import os
 import re
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from harness.errors import UsageError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,17 +22,20 @@ def is_checkout() -> bool:
 
 
 def reports_folder() -> Path:
-    """Return the folder for runs and reports.
+    """Return the folder for runs and reports, absolute: workers have another working folder.
 
     It is ``PROMPT_BENCH_REPORTS``, else ``reports/`` in the checkout or, where the project is installed, in the folder
     that is current.
     """
     named = os.environ.get("PROMPT_BENCH_REPORTS")
-    return Path(named) if named else (ROOT if is_checkout() else Path.cwd()) / "reports"
+    return Path(named).absolute() if named else (ROOT if is_checkout() else Path.cwd()) / "reports"
 
 
 def cache_folder() -> Path:
     """Return the cache folder: ``PROMPT_BENCH_CACHE``, or the platform's own place for caches."""
+    # Imported here: `here` runs where this package is not installed.
+    from platformdirs import user_cache_path
+
     named = os.environ.get("PROMPT_BENCH_CACHE")
     return Path(named) if named else user_cache_path("prompt-learning-bench")
 

@@ -1,12 +1,19 @@
-"""The cases in the environment that is active: what cannot be imported there is said in one line."""
+"""The cases in the environment that is active: measured by the worker, judged later; what is missing is one line."""
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from harness.environments.index import clean_environment
+from harness.judge.summary import summarise
+from harness.matrix.cases import load_cases
 from harness.paths import ROOT
+from harness.run.runs import find_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,24 +21,66 @@ if TYPE_CHECKING:
     from harness.environments.build import Environment
 
 
-def test_a_peft_that_cannot_be_imported_is_named(old_environment: Environment, tmp_path: Path) -> None:
-    """Cases import peft at their top: its failure is one line and exit status 3, nothing was measured."""
-    (tmp_path / "peft").mkdir()
-    (tmp_path / "peft" / "__init__.py").write_text("raise ImportError('planted: no such cache')", encoding="utf-8")
-    behind = [*(str(path) for path in old_environment.behind), str(ROOT)]
-    program = (
-        f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; sys.path += {behind}; "
-        "from harness.cell.here import main; raise SystemExit(main())"
+def here(environment: Environment, reports: Path, *arguments: str, first: Path | None = None) -> tuple[int, str, str]:
+    """Run ``here`` in an environment that has only what a cell has; return its status, output and errors."""
+    paths = [*([first] if first else []), *environment.overlays, *environment.behind]
+    environ = clean_environment(os.environ) | {
+        "PROMPT_BENCH_REPORTS": str(reports),
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+    }
+    command = [str(environment.python), "-m", "harness", "here", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, cwd=ROOT, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_what_is_measured_is_printed_kept_and_judged(
+    old_environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line a variant, a run that the other commands read, and the verdicts of the cell's versions."""
+    status, output, errors = here(
+        old_environment, tmp_path, "--case", "generate_with_cache:bloom-prefix*-cached", "--no-latency"
     )
+    assert status == 0, errors
+    lines = output.splitlines()
+    assert "peft 0.13.0" in lines[0]
+    assert "expanded size of the tensor (37) must match the existing size (57)" in output
+    monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
+    summary = summarise(find_run(lines[-1].rpartition(" ")[2]), load_cases())
+    assert set(summary.verdicts()) == {"as-expected"}, output
+
+
+def test_a_peft_that_cannot_be_imported_is_named(old_environment: Environment, tmp_path: Path) -> None:
+    """The failure is one line and exit status 3: nothing was measured."""
+    broken = tmp_path / "broken"
+    (broken / "peft").mkdir(parents=True)
+    (broken / "peft" / "__init__.py").write_text("raise ImportError('planted: no such cache')", encoding="utf-8")
+    status, output, errors = here(old_environment, tmp_path, "--case", "save_and_load", first=broken)
+    assert status == 3, errors
+    assert "import-failed: ImportError: planted: no such cache" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--case", "save_and_laod"], "save_and_load"), (["--weights", "bloom"], "FAMILY=PATH_OR_NAME")],
+)
+def test_what_is_mistyped_is_one_line(
+    old_environment: Environment, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    """Bad usage ends with 2 before anything is imported or written."""
+    status, output, errors = here(old_environment, tmp_path / "reports", *arguments)
+    assert (status, output, len(errors.splitlines())) == (2, "", 1), errors
+    assert words in errors
+    assert not (tmp_path / "reports").exists()
+
+
+def test_here_starts_where_only_a_cells_packages_are() -> None:
+    """It imports the standard library alone: whatever the harness needs elsewhere may be missing."""
+    code = "import sys, harness.here; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run(
-        [str(old_environment.python), "-c", program, "--case", "save_and_load"],
+        [sys.executable, "-I", "-c", f"import sys; sys.path.append({str(ROOT)!r}); {code}"],
         capture_output=True,
         text=True,
-        env=clean_environment({"PROMPT_BENCH_REPORTS": str(tmp_path / "reports")}),
-        check=False,
+        check=True,
     )
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (
-        3,
-        "import failed: ImportError: planted: no such cache",
-    ), done.stderr
-    assert not (tmp_path / "reports").exists()
+    foreign = {one for one in done.stdout.split() if one not in sys.stdlib_module_names} - {"harness"}
+    assert {name for name in foreign if not name.startswith(("_", "__editable__"))} <= {"distutils-precedence"}

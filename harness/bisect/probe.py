@@ -20,7 +20,8 @@ from harness.machine import machine_facts
 from harness.matrix.read import MATRICES
 from harness.paths import cache_folder
 from harness.run.keys import key_of
-from harness.run.workers import WorkerEnded, WorkerPool, cell_facts, settings_for, write_state
+from harness.run.workers import WorkerPool, cell_facts, settings_for, write_state
+from harness.worker_client import WorkerEnded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

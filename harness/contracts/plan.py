@@ -6,8 +6,6 @@ import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from harness.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,6 +63,9 @@ def read_plan(path: Path) -> Plan:
     """Read a plan. Raises :class:`InputError` that names the file and the path of the mistake."""
     if not path.is_file():
         raise InputError(str(path), "not a plan: no regular file")
+    # Imported here: `here` writes plans where this package is not installed.
+    import msgspec
+
     try:
         data = msgspec.json.decode(path.read_bytes())
         plan = msgspec.convert(data, Plan)

@@ -22,7 +22,8 @@ from harness.latency.turns import Table, play
 from harness.machine import machine_facts
 from harness.matrix.cases import load_cases, select_variants
 from harness.run.keys import key_of
-from harness.run.workers import Worker, WorkerEnded, cell_facts, settings_for
+from harness.run.workers import Worker, cell_facts, settings_for
+from harness.worker_client import WorkerEnded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -14,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from harness.contracts.job import CellJob, Job, Settings, cell_job_data, job_data
+from harness.contracts.job import CellJob, Job, Settings
 from harness.contracts.record import CellFacts, Record, StateRecord
 from harness.contracts.records import append_records, mend, read_record
 from harness.environments.build import Environment, InstallFailed, build
@@ -25,6 +21,7 @@ from harness.machine import machine_facts
 from harness.matrix.source import redact
 from harness.packages import PACKAGES
 from harness.paths import ROOT, cache_folder
+from harness.worker_client import FORKS, WorkerClient, WorkerEnded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,15 +33,10 @@ if TYPE_CHECKING:
     from harness.matrix.spec import Cell
     from harness.progress import Progress
     from harness.run.runs import Run
+    from harness.worker_client import Tell
 
     Builder = Callable[[Lock, str], Environment]
-    Tell = Callable[[Mapping[str, Any]], None]
 
-FORKS = sys.platform == "linux"
-"""Elsewhere a process that has started threads, as torch does, must not be forked."""
-
-WORKER = ROOT / "harness" / "cell" / "worker.py"
-THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 _MOST_WORKERS = 3
 """Workers that a pool keeps alive: each holds about half a GiB, and the last few bases are asked again."""
@@ -73,23 +65,15 @@ def settings_for(
     )
 
 
-class WorkerEnded(Exception):
-    """The worker process itself ended before it was done; the message has its status and the end of its log."""
-
-
 class Worker:
-    """One worker process on one base, the only client of ``harness/cell/worker.py``.
-
-    Start it from a thread that lives as long as it does: Linux ends it with that thread.
-    """
+    """A worker on the base of an environment, whose records go into a run."""
 
     def __init__(self, environment: Environment, run: Run, name: str, settings: Settings) -> None:
         """Start the process; its records, logs and benchmarks go to the run's folder under ``name``."""
-        self.name = name
         self._run, self._read = run, 0
         self._output = run.folder / "records" / f"{name}.{os.getpid()}.jsonl"
-        self._log = run.folder / "logs" / f"{name}.worker.log"
-        for path in (self._output, self._log, run.folder / "benchmarks" / name):
+        log = run.folder / "logs" / f"{name}.worker.log"
+        for path in (self._output, log, run.folder / "benchmarks" / name):
             path.parent.mkdir(parents=True, exist_ok=True)
         mend(self._output)
         if self._output.is_file():
@@ -104,19 +88,9 @@ class Worker:
             machine=machine_facts(),
             settings=settings,
         )
-        path = self._scratch / "job.json"
-        path.write_text(json.dumps(job_data(job)), encoding="utf-8")
-        with self._log.open("a", encoding="utf-8") as errors:
-            self._process = subprocess.Popen(  # noqa: S603 - the interpreter of an environment we built
-                [str(environment.python), "-P", str(WORKER), str(path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env={**clean_environment(os.environ), **THREADS},
-                cwd=self._scratch,
-                start_new_session=True,
-            )
+        environ = clean_environment(os.environ)
+        self._client = WorkerClient(environment.python, job, scratch=self._scratch, log=log, environ=environ)
+        self._held.callback(self._client.close)
 
     def __enter__(self) -> Self:
         """Use the worker until the block ends."""
@@ -129,7 +103,7 @@ class Worker:
     @property
     def pid(self) -> int:
         """Return the process id; its children inherit what is set for it."""
-        return self._process.pid
+        return self._client.pid
 
     def measure(
         self,
@@ -153,43 +127,20 @@ class Worker:
             scratch=str(self._scratch / "cases"),
             requests=requests,
         )
-        assert self._process.stdin is not None  # noqa: S101 - PIPE was asked for
-        assert self._process.stdout is not None  # noqa: S101 - PIPE was asked for
-        try:
-            self._process.stdin.write(json.dumps(cell_job_data(entry)) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise self._ended() from None
-        for line in iter(self._process.stdout.readline, ""):
-            event = json.loads(line)
-            if tell is not None:
-                tell(event)
-            if event["event"] == "done":
-                return self._new_records()
-        raise self._ended()
-
-    def stop(self) -> None:
-        """End the process at once, from any thread; :meth:`close` has to follow."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
-
-    def close(self) -> None:
-        """End the process and remove its scratch folder; what it wrote stays."""
-        self.stop()
-        with self._process:
-            pass
-        self._held.close()
-
-    def _new_records(self) -> list[Record]:
+        self._client.measure(entry, tell)
         with self._output.open("rb") as output:
             output.seek(self._read)
             data = output.read()
         self._read += len(data)
         return [read_record(line, str(self._output)) for line in data.splitlines()]
 
-    def _ended(self) -> WorkerEnded:
-        tail = self._log.read_text(encoding="utf-8", errors="replace")[-600:]
-        return WorkerEnded(f"the worker {self.name} ended with {self._process.wait()}; see {self._log}: {tail}")
+    def stop(self) -> None:
+        """End the process at once, from any thread; :meth:`close` has to follow."""
+        self._client.stop()
+
+    def close(self) -> None:
+        """End the process and remove its scratch folder; what it wrote stays."""
+        self._held.close()
 
 
 class WorkerPool:

@@ -1,0 +1,197 @@
+"""Run the cases in the environment that is active now: a maintainer's own checkout, say.
+
+Needs nothing but the standard library, and what a cell has: torch, transformers, peft, pytest, pytest-benchmark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.contracts.job import CellJob, Job, Request, Settings
+from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text
+from harness.contracts.record import CellFacts
+from harness.errors import ExitStatus, HarnessError, UsageError
+from harness.interface import variant_id, with_defaults
+from harness.machine import machine_facts
+from harness.matrix.cases import load_cases, select_variants
+from harness.matrix.plan import concrete_device
+from harness.matrix.weights import DTYPES, read_weights
+from harness.packages import REQUIRED_PACKAGES
+from harness.paths import ROOT, reports_folder
+from harness.program import PROGRAM
+from harness.worker_client import FORKS, WorkerClient, WorkerEnded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_LIMIT_S = 600.0
+"""Seconds for one variant: a checkout under a debugger or on a slow machine is not hurried."""
+
+_WIDEST_MESSAGE = 160
+_CELL = "here"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print one line a variant, keep a run that ``report`` understands.
+
+    Returns 0 when everything selected ran (whatever came out), 1 when some did not, 2 when the selection matches
+    nothing or a package is missing, 3 when nothing could be measured.
+    """
+    options = _options(arguments)
+    try:
+        return int(_measure(_requests(options), options))
+    except HarnessError as refusal:
+        print(refusal, file=sys.stderr)
+        return int(refusal.exit_status)
+    except WorkerEnded as ended:
+        print(ended, file=sys.stderr)
+        return int(ExitStatus.NEEDS_A_PERSON)
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"{PROGRAM} here",
+        description=__doc__,
+        epilog=f"Example: {PROGRAM} here --case generate_with_cache:bloom",
+    )
+    parser.add_argument("--case", metavar="EXPR", help="case names or patterns, CASE:PART for variants, !WORD for not")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda", "auto"), default="auto", help="where to run (default: auto)"
+    )
+    parser.add_argument("--no-latency", dest="timed", action="store_false", help="check only, and time nothing")
+    parser.add_argument("--weights", metavar="FAMILY=PATH_OR_NAME", action="append", default=[], help="real weights")
+    parser.add_argument("--dtype", choices=DTYPES, help="of real weights")
+    parser.add_argument("--device-map", metavar="MAP", help="of real weights, such as auto")
+    return parser.parse_args(arguments)
+
+
+def _requests(options: argparse.Namespace) -> tuple[Request, ...]:
+    """Return the variants that are asked for.
+
+    Raises :class:`UsageError` when there are none, or a package is missing.
+    """
+    needed = (*REQUIRED_PACKAGES, "pytest", "pytest_benchmark")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        message = f"not installed here: {', '.join(missing)}; run: {sys.executable} -m pip install {' '.join(missing)}"
+        raise UsageError(message)
+    options.device = concrete_device(options.device)
+    weights = read_weights(options.weights, dtype=options.dtype, device_map=options.device_map)
+    options.weights = weights.job() if weights else {}
+    chosen = [
+        (case, {**with_defaults(variant, options.device), **more})
+        for case, variant in select_variants(load_cases(), options.case)
+        if (more := weights.of(variant) if weights else {}) is not None
+    ]
+    if not chosen:
+        message = "no case has what was asked for; leave out --weights, or name another family"
+        raise UsageError(message)
+    return tuple(
+        Request(key=f"here-{index}", case=case.name, document=case.document, variant=variant)
+        for index, (case, variant) in enumerate(chosen)
+    )
+
+
+def _measure(requests: tuple[Request, ...], options: argparse.Namespace) -> ExitStatus:
+    run = time.strftime("here-%Y%m%d-%H%M%S", time.gmtime())
+    folder = reports_folder() / "runs" / run
+    for part in ("records", "benchmarks", "logs"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    (folder / "plan.json").write_text(plan_text(_plan(run, requests, options.device)), encoding="utf-8")
+    screen = Screen(output=folder / "records" / "here.jsonl")
+    with tempfile.TemporaryDirectory(prefix="prompt-bench-") as scratch:
+        settings = Settings(
+            limit_s=_LIMIT_S,
+            device=options.device,
+            timed=options.timed,
+            fork=FORKS,
+            memory=str(reports_folder() / "examples"),
+            told=str(folder / "examples.jsonl"),
+            weights=options.weights,
+        )
+        job = Job(
+            root=str(ROOT), behind=(), output=str(screen.output), run=run, machine=machine_facts(), settings=settings
+        )
+        cell = CellFacts(id=_CELL, python=platform.python_version(), matrix=_CELL)
+        entry = CellJob(
+            cell=cell,
+            overlays=(),
+            log=str(folder / "logs" / "here.log"),
+            benchmarks=str(folder / "benchmarks" / "here.json"),
+            scratch=str(Path(scratch) / "cases"),
+            requests=requests,
+        )
+        log = folder / "logs" / "here.worker.log"
+        client = WorkerClient(Path(sys.executable), job, scratch=Path(scratch), log=log, environ=os.environ)
+        try:
+            client.measure(entry, screen.take)
+        finally:
+            client.close()
+    return screen.end(run, len(requests))
+
+
+def _plan(run: str, requests: tuple[Request, ...], device: str) -> Plan:
+    """Return what is asked for; it is written before anything runs, so that a crash leaves a run that can be judged."""
+    cell = AskedCell(
+        id=_CELL,
+        base=_CELL,
+        python=platform.python_version(),
+        pins={},
+        why="the environment that was active",
+        asked=tuple(AskedVariant(case=one.case, variant=dict(one.variant)) for one in requests),
+    )
+    return Plan(matrix=_CELL, title="The active environment", device=device, run=run, cells=(cell,))
+
+
+@dataclass(kw_only=True)
+class Screen:
+    """Prints a line for each record as it is written to ``output``, and counts outcomes."""
+
+    output: Path
+    tally: Counter[str] = field(default_factory=Counter)
+    _read: int = 0
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Take an event of the worker; records are read from where it writes them."""
+        if event["event"] not in {"record", "state"}:
+            return
+        with self.output.open("rb") as output:
+            output.seek(self._read)
+            data = output.read()
+        self._read += len(data)
+        for line in data.splitlines():
+            self._show(json.loads(line))
+
+    def _show(self, record: Mapping[str, Any]) -> None:
+        message = record.get("message") or ""
+        if "outcome" not in record:
+            print(f"{record['cell']['state']}: {message}", flush=True)
+            return
+        if not self.tally:
+            versions = (f"{name} {version}" for name, version in record["cell"]["packages"].items())
+            print(" ".join(versions), flush=True)
+        self.tally[record["outcome"]] += 1
+        name = variant_id(record["variant"])
+        print(f"{record['outcome']:<12} {record['case']}[{name}] {message[:_WIDEST_MESSAGE]}".rstrip(), flush=True)
+
+    def end(self, run: str, asked: int) -> ExitStatus:
+        """Say how many came to which outcome, and what to type next."""
+        print(", ".join(f"{count} {what}" for what, count in self.tally.most_common()) or "nothing was measured")
+        print(f"judge it with: {PROGRAM} report {run}")
+        if not self.tally or set(self.tally) == {"no-device"}:
+            return ExitStatus.NOTHING_MEASURED
+        missing = asked - self.tally.total()
+        if missing:
+            print(f"{missing} of {asked} variants did not run", file=sys.stderr)
+        return ExitStatus.NEEDS_A_PERSON if missing else ExitStatus.AS_EXPECTED
