@@ -14,8 +14,7 @@ from transformers import PreTrainedTokenizerFast
 if TYPE_CHECKING:
     import torch
 
-BOS, EOS, UNKNOWN = 1, 2, 3
-"""Ids, as places in :data:`SPECIAL`."""
+BOS, EOS, UNKNOWN = 1, 2, 3  # their places in SPECIAL
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
 ALPHABET = "0123456789+-*= abcdefghijklmnopqrstuvwxyz.,?!:'"
 VOCABULARY = {token: index for index, token in enumerate((*SPECIAL, *ALPHABET))}
