@@ -21,10 +21,10 @@ def test_a_peft_that_cannot_be_imported_is_named(old_environment: Environment, t
     behind = [*(str(path) for path in old_environment.behind), str(ROOT)]
     program = (
         f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; sys.path += {behind}; "
-        "from harness.cell.here import main; raise SystemExit(main())"
+        "from harness.cell.here import main; raise SystemExit(main('harness', ['--case', 'save_and_load']))"
     )
     done = subprocess.run(
-        [str(old_environment.python), "-c", program, "--case", "save_and_load"],
+        [str(old_environment.python), "-c", program],
         capture_output=True,
         text=True,
         env=clean_environment({"PROMPT_BENCH_REPORTS": str(tmp_path / "reports")}),
