@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
+import json
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.environments.index import clean_environment
 from harness.errors import CaseError, UsageError
-from harness.matrix.cases import Case, load_cases, read_case, select_variants
+from harness.matrix.cases import load_cases, read_case, select_variants
+from harness.paths import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from harness.environments.build import Environment
 
 SOURCE = '''"""A planted case."""
 DOCUMENT = "009"
@@ -58,14 +63,29 @@ def test_a_case_that_cannot_be_read_says_where(tmp_path: Path, source: str, word
         read_case(write(tmp_path, source, "x.py"))
 
 
-@pytest.mark.parametrize("case", load_cases(), ids=lambda case: case.name)
-def test_reading_and_importing_agree(case: Case) -> None:
-    """What the judge reads from the syntax tree is what a cell gets by import."""
-    module = importlib.import_module(f"cases.{case.name}")
-    assert tuple(variant for axes in module.VARIANTS for variant in axes) == case.variants
-    assert case.claims == getattr(module, "CLAIMS", ())
-    assert (case.oracle, case.upstream) == (module.ORACLE, module.UPSTREAM)
-    assert case.expectations == module.EXPECTATIONS
+def test_reading_and_importing_agree(old_environment: Environment) -> None:
+    """What the judge reads from the syntax tree is what a cell gets by import, in an old release as well."""
+    cases = load_cases()
+    program = (
+        f"import importlib, json, sys; sys.path[:0] = {[str(path) for path in old_environment.overlays]}; "
+        f"sys.path += {[*(str(path) for path in old_environment.behind), str(ROOT)]}; "
+        f"modules = [importlib.import_module('cases.' + name) for name in {[case.name for case in cases]}]; "
+        "declared = [[[v for axes in m.VARIANTS for v in axes], repr(getattr(m, 'CLAIMS', ())), str(m.ORACLE), "
+        "list(m.UPSTREAM), repr(m.EXPECTATIONS)] for m in modules]; print(json.dumps(declared))"
+    )
+    done = subprocess.run(
+        [str(old_environment.python), "-c", program],
+        capture_output=True,
+        text=True,
+        env=clean_environment({"TRANSFORMERS_VERBOSITY": "error"}),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for case, (variants, claims, oracle, upstream, expectations) in zip(cases, json.loads(done.stdout), strict=True):
+        assert tuple(variants) == case.variants, case.name
+        assert claims == repr(case.claims), case.name
+        assert (oracle, tuple(upstream)) == (case.oracle, case.upstream), case.name
+        assert expectations == repr(case.expectations), case.name
 
 
 def test_the_five_documents_have_their_cases() -> None:
