@@ -1,4 +1,4 @@
-"""The published references through the gate: green as they are, red for one changed outcome, never green for a hole."""
+"""The published references, reported: green as they are, red for one changed outcome, never green for a hole."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def as_run(name: str, records: list[Record]) -> Run:
 @pytest.mark.usefixtures("_reports")
 @pytest.mark.parametrize("name", ["documented", "grid", "torch", "library", "families"])
 def test_every_record_of_a_reference_has_its_verdict(name: str) -> None:
-    """All that the matrix asks for is there, and as expected; the gate says 0."""
+    """All that the matrix asks for is there, and as expected; the report ends with 0."""
     summary = summarise(as_run(name, read_reference(name)), load_cases())
     assert set(summary.verdicts()) <= {"as-expected", "unknown"}
     assert summary.for_a_person() == []
-    gate = CliRunner().invoke(cli, ["report", name])
-    assert gate.exit_code == 0, gate.output
+    report = CliRunner().invoke(cli, ["report", name])
+    assert report.exit_code == 0, report.output
 
 
 @pytest.mark.usefixtures("_reports")
@@ -71,15 +71,15 @@ def test_a_past_night_is_as_expected() -> None:
 @pytest.mark.usefixtures("_reports")
 @pytest.mark.parametrize("name", ["documented", "grid"])
 def test_one_flipped_outcome_is_red_and_named(name: str) -> None:
-    """A passed record made wrong turns the gate red with that cell; a filter for something else does not see it."""
+    """A passed record made wrong turns the verdict red with that cell; a filter for something else does not see it."""
     records = read_reference(name)
     flipped = next(one for one in variants_in(reversed(records)) if one.outcome == Outcome.PASSED)
     wrong = replace(flipped, outcome=Outcome.WRONG, message="planted")
     as_run(name, [wrong if one is flipped else one for one in records])
-    gate = CliRunner().invoke(cli, ["report", name])
-    assert gate.exit_code == 1
-    assert flipped.cell.id in gate.output.replace("\n", "")
-    assert "regressed" in gate.output
+    report = CliRunner().invoke(cli, ["report", name])
+    assert report.exit_code == 1
+    assert flipped.cell.id in report.output.replace("\n", "")
+    assert "regressed" in report.output
     assert CliRunner().invoke(cli, ["report", name, "--fail-on", "fixed"]).exit_code == 0
     assert CliRunner().invoke(cli, ["report", name, "--fail-on", "regressed"]).exit_code == 1
     elsewhere = next(one.cell.id for one in variants_in(records) if one.cell != flipped.cell)
@@ -89,14 +89,14 @@ def test_one_flipped_outcome_is_red_and_named(name: str) -> None:
 @pytest.mark.usefixtures("_reports")
 @pytest.mark.parametrize("state", [False, True])
 def test_a_cell_without_records_is_unknown(state: bool) -> None:
-    """Whether it was measured or could not be imported: without its records the gate is red."""
+    """Whether it was measured or could not be imported: without its records the verdict is red."""
     records = read_reference("grid")
     cell = next(one.cell.id for one in records if isinstance(one, StateRecord) == state)
     as_run("grid", [one for one in records if one.cell.id != cell])
-    gate = CliRunner().invoke(cli, ["report", "grid"])
-    assert gate.exit_code == 1
-    assert "unknown" in gate.output or "not-run" in gate.output
-    assert cell in gate.output.replace("\n", "")
+    report = CliRunner().invoke(cli, ["report", "grid"])
+    assert report.exit_code == 1
+    assert "unknown" in report.output or "not-run" in report.output
+    assert cell in report.output.replace("\n", "")
 
 
 @pytest.mark.usefixtures("_reports")

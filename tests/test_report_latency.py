@@ -1,4 +1,4 @@
-"""The report's latency part: intervals, parts and growth are on the page, and a lost cache turns the gate red."""
+"""The report's latency part: intervals, parts and growth are on the page, and a lost cache turns the verdict red."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gate: what turns it red, and what a report shows, on a run made of planted records."""
+"""The verdict: what turns it red, and what a report shows, on a run made of planted records."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_all_passed_is_green() -> None:
     ids=["flipped", "removed", "not run"],
 )
 def test_one_cell_amiss_is_red_and_named(records: list[VariantRecord], verdict: str) -> None:
-    """A flipped or a missing record turns the gate red, with that cell named."""
+    """A flipped or a missing record turns the verdict red, with that cell named."""
     summary = summarise(make_run("r", ["a", "b"], records), CASES)
     assert summary.exit_status() is ExitStatus.NEEDS_A_PERSON
     assert [(one.cell, str(one.verdict)) for one in summary.for_a_person()] == [("b", verdict)]
@@ -116,7 +116,7 @@ def test_nothing_measured_is_never_green(records: list[VariantRecord]) -> None:
 
 @pytest.mark.usefixtures("reports")
 def test_a_device_that_is_not_there_is_nobodys_work() -> None:
-    """no-device is unknown, beside measured variants it does not turn the gate red."""
+    """no-device is unknown, beside measured variants it does not turn the verdict red."""
     summary = summarise(make_run("r", ["a", "b"], [record("a"), record("b", outcome=Outcome.NO_DEVICE)]), CASES)
     assert summary.verdicts() == {"as-expected": 1, "unknown": 1}
     assert summary.exit_status() is ExitStatus.AS_EXPECTED

@@ -1,4 +1,4 @@
-"""Put a run together for the report and the gate: everything asked for, judged."""
+"""Put a run together for the report: everything asked for, judged."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Summary:
         return [cell for cell in self.cells if cell.state == CellState.UNREACHABLE]
 
     def exit_status(self, watched: Collection[str] = frozenset(Verdict)) -> ExitStatus:
-        """Give the gate's answer: 3 when nothing was measured, 1 when a watched verdict needs a person, else 0."""
+        """Return 3 when nothing was measured, 1 when a watched verdict needs a person, else 0."""
         if not any(one.record and one.outcome in MEASURED for one in self.judged):
             return ExitStatus.NOTHING_MEASURED
         verdicts = {one.gravest for one in self.for_a_person()}
