@@ -62,7 +62,8 @@ def judge_and_report(
     summary = summarise(run, cases)
     part = summary.part(case, cells) if case or cells else summary
     print_summary(part, console())
-    for path in write_reports(summary, _proposal(run, cases) if summary.for_a_person() else ""):
+    amiss = {one.case for one in summary.for_a_person()}
+    for path in write_reports(summary, _proposal(run, [one for one in cases if one.name in amiss])):
         click.echo(f"wrote {path}")
     if not watched:
         return ExitStatus.AS_EXPECTED
@@ -91,8 +92,10 @@ def _verdict_words(summary: Summary, status: ExitStatus, watched: Collection[Ver
     return _WORDS[status]
 
 
-def _proposal(run: Run, cases: tuple[Case, ...]) -> str:
-    """Return the diff that would make a run's records expected; empty when no windows can say it."""
+def _proposal(run: Run, cases: Sequence[Case]) -> str:
+    """Return the diff of cases after which a run's records are expected; empty when no windows can say it."""
+    if not cases:
+        return ""
     try:
         return proposed_diff(cases, published_with(run.id).records)
     except CaseError as error:
