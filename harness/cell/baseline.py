@@ -24,7 +24,7 @@ class Baseline:
         """Take the state as it is. Imports torch."""
         self._folder = Path.cwd()
         self._environ = dict(os.environ)
-        self._switches = [(put_back, value()) for value, put_back in _switches()]
+        self._switches = [(value, put_back, value()) for value, put_back in _switches()]
 
     def restore(self) -> None:
         """Put it back, and seed the random numbers of Python, numpy and torch, on whatever devices are in use."""
@@ -38,8 +38,10 @@ class Baseline:
         sys.modules["torch"].manual_seed(_SEED)
         if numpy := sys.modules.get("numpy"):
             numpy.random.seed(_SEED)
-        for put_back, value in self._switches:
-            put_back(value)
+        for value, put_back, before in self._switches:
+            # Setting is not free of effects: use_deterministic_algorithms imports torch._inductor.
+            if value() != before:
+                put_back(before)
 
 
 def _switches() -> list[tuple[Callable[[], Any], Callable[[Any], Any]]]:
