@@ -177,5 +177,6 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
     session.run("lint-imports")
+    session.run("zizmor", "--offline", "--quiet", ".github/workflows")
     session.run("python", "-m", "harness", "cases", "check")
     session.run("python", "-m", "harness", "cases", "catalogue")
