@@ -251,6 +251,7 @@ def test_what_is_no_job_is_refused_by_the_name_of_its_field(read: Callable[[obje
     for path in [("mood",), *((*path, "mood") for path in paths_in(data) if path[-1] in {"settings", "machine", 0})]:
         with pytest.raises(ValueError, match="mood: no such field"):
             read(set_at(data, path, 1))
+    garbage: object
     for garbage in (None, [], "job", 1):
         with pytest.raises(ValueError, match="instead of an object"):
             read(garbage)
