@@ -156,6 +156,12 @@ def kills(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/test_kill.py", "-s", env={"PROMPT_BENCH_KILLS": "40"})
 
 
+@nox.session(venv_backend="none", requires=["harness"], default=False)
+def fuzz(session: nox.Session) -> None:
+    """Feed 10,000 mutated matrix files and as many mutated shards to their readers: no traceback (ten minutes)."""
+    selfcheck(session, "fuzz", *session.posargs)
+
+
 @nox.session(name="repro-check", venv_backend="none", requires=["harness"], default=False)
 def repro_check(session: nox.Session) -> None:
     """Run the scripts of fifteen known defects with uv, and hold each against its record."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from harness.escape import printable
+
 
 class ExitStatus(IntEnum):
     """What the exit status of a command says."""
@@ -17,23 +19,33 @@ class ExitStatus(IntEnum):
 class HarnessError(Exception):
     """A failure of the harness or of its input, never of the code under test.
 
-    ``str()`` is the one clear line that a person sees; it ends with what to do next.
+    ``str()`` is the one clear line that a person sees; it ends with what to do next. What it quotes is made printable.
     """
 
     exit_status = ExitStatus.BAD_USAGE
+
+    def __str__(self) -> str:
+        """Return the message, fit for a terminal."""
+        return printable(super().__str__())
 
 
 class UsageError(HarnessError):
     """The command line names something that is not there."""
 
 
+MOST_TOLD = 50
+"""Mistakes of one file that are listed; a person mends these first."""
+
+
 class MatrixError(HarnessError):
-    """A matrix file has mistakes; all of them are listed, each with its line."""
+    """A matrix file has mistakes; they are listed, each with its line."""
 
     def __init__(self, path: str, problems: list[tuple[int | None, str]]) -> None:
         """``problems`` pairs a 1-based line (None: the whole file) with a sentence."""
         self.problems = sorted(problems, key=lambda problem: problem[0] or 0)
         lines = [f"{path}:{line}: {text}" if line else f"{path}: {text}" for line, text in self.problems]
+        if len(lines) > MOST_TOLD:
+            lines[MOST_TOLD:] = [f"{path}: and {len(lines) - MOST_TOLD} more mistakes"]
         super().__init__("\n".join(lines))
 
 

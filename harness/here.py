@@ -22,6 +22,7 @@ from harness.contracts.job import CellJob, Job, Request, Settings
 from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text
 from harness.contracts.record import CellFacts
 from harness.errors import ExitStatus, HarnessError, UsageError
+from harness.escape import one_line
 from harness.interface import variant_id, with_defaults
 from harness.machine import machine_facts
 from harness.matrix.cases import load_cases, select_variants
@@ -174,7 +175,7 @@ class Screen:
             self._show(json.loads(line))
 
     def _show(self, record: Mapping[str, Any]) -> None:
-        message = record.get("message") or ""
+        message = one_line(record.get("message") or "")
         if "outcome" not in record:
             print(f"{record['cell']['state']}: {message}", flush=True)
             return

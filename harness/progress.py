@@ -7,6 +7,8 @@ import threading
 import time
 from typing import TextIO
 
+from harness.escape import printable
+
 
 class Progress:
     """Count variants to measure; print steps with what is done, elapsed and estimated."""
@@ -56,7 +58,7 @@ class Progress:
 
     def _print(self, text: str) -> None:
         with self._lock:
-            print(text, file=self._stream, flush=True)
+            print(printable(text), file=self._stream, flush=True)
 
 
 def clock(seconds: float) -> str:

@@ -6,17 +6,13 @@ one worker.
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.environments.index import clean_environment
+from harness.contracts.job import Request
 from harness.matrix.cases import load_cases
-from harness.paths import ROOT
+from tests.jobs import copy_of_cases, make_task, measure
 
 if TYPE_CHECKING:
     from harness.environments.build import Environment
@@ -307,32 +303,22 @@ def named_variant(case: str, values: tuple[str, ...]) -> dict[str, str]:
 def outcomes(tmp_path_factory: pytest.TempPathFactory, old_environment: Environment) -> dict[str, dict[str, str]]:
     """Measure everything at once; give the record's outcome and message under ``CASE VALUES FAULT``."""
     folder = tmp_path_factory.mktemp("faults")
-    root = folder / "root"
-    shutil.copytree(ROOT / "harness", root / "harness")
-    shutil.copytree(ROOT / "cases", root / "cases")
+    root = copy_of_cases(folder)
     (root / "cases" / "planted.py").write_text(PLANTED, encoding="utf-8")
     asked = [(*one[:2], fault) for one in SEEN for fault in (one[2], "none")]
     asked += [(case, values, "none") for case, values in FAILS_BY_ITSELF.items()]
-    variants = []
-    for index, (case, values, fault) in enumerate(one for one in dict.fromkeys(asked) if one[::2] not in NO_CONTROL):
-        variant = {**named_variant(case, values), "real": case, "fault": fault, "device": "cpu"}
-        key = " ".join((case, *values, fault))
-        variants.append({"index": index, "key": key, "case": "planted", "document": None, "variant": variant})
-    cell = {"id": "c", "packages": {"peft": "0.13.0", "transformers": "4.45.1"}}
-    entry = {
-        "cell": cell, "overlays": [str(path) for path in old_environment.overlays], "log": str(folder / "log"),
-        "benchmarks": str(folder / "b.json"), "scratch": str(folder / "scratch"), "variants": variants,
-    }  # fmt: skip
-    job = {
-        "root": str(root), "behind": [str(path) for path in old_environment.behind],
-        "output": str(folder / "out.jsonl"), "limit_s": 120, "device": "cpu",
-        "header": {"schema": 1, "run": "r", "machine": {}}, "cells": [entry],
-    }  # fmt: skip
-    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    worker = [str(old_environment.python), "-P", str(root / "harness" / "cell" / "worker.py"), str(folder / "job.json")]
-    subprocess.run(worker, env=clean_environment(os.environ), check=True, timeout=600, stdout=subprocess.DEVNULL)
-    lines = (folder / "out.jsonl").read_text(encoding="utf-8").splitlines()
-    return {record["key"]: record for record in map(json.loads, lines)}
+    requests = [
+        Request(
+            key=" ".join((case, *values, fault)),
+            case="planted",
+            document=None,
+            variant={**named_variant(case, values), "real": case, "fault": fault, "device": "cpu"},
+        )
+        for case, values, fault in dict.fromkeys(asked)
+        if (case, fault) not in NO_CONTROL
+    ]
+    task = make_task(folder, old_environment, root, requests, limit_s=120, timed=True)
+    return measure(task, old_environment, folder)
 
 
 @pytest.mark.parametrize(

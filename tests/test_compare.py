@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.contracts.record import record_data
+from harness.contracts.job import Request
+from harness.contracts.record import CellFacts, record_data
 from harness.contracts.records import read_records
 from harness.environments.build import Environment, build
-from harness.environments.index import clean_environment
 from harness.environments.locks import lock_book
 from harness.interface import Outcome
 from harness.judge.cost_verdict import CostVerdict, judge_cost
 from harness.matrix.cases import load_cases
 from harness.matrix.read import load_matrix
 from harness.paths import ROOT
+from tests.jobs import copy_of_cases, make_task, start_client
 
 CELL = "peft0.15.2-st4.1.0-tf4.51.3-torch2.13.0-py3.11@20250418"
 """A cell in which every variant of ``generate_with_cache`` passes."""
@@ -68,9 +69,7 @@ def work(
     timed: bool = True,
 ) -> list[dict[str, Any]]:
     """Measure every family once, twice for the first, with a worker on a copy of the cases."""
-    root = folder / "root"
-    shutil.copytree(ROOT / "harness", root / "harness")
-    shutil.copytree(ROOT / "cases", root / "cases")
+    root = copy_of_cases(folder)
     for name, asks in ASKS.items():
         path = root / name
         text = path.read_text(encoding="utf-8")
@@ -80,26 +79,23 @@ def work(
     asked = [
         (case, family) for case, some in (families or {"generate_with_cache": FAMILIES}).items() for family in some
     ]
-    variants = [
-        {"index": n, "key": str(n), "case": case, "document": None,
-         "variant": {"model": family, "method": "prompt_tuning", "aspect": "cached", "device": "cpu"}}
-        for n, (case, family) in enumerate(asked)
-    ]  # fmt: skip
-    entries = [
-        {"cell": {"id": name, "python": "3.11", "packages": {}}, "overlays": [str(one) for one in environment.overlays],
-         "log": str(folder / "log"), "benchmarks": str(folder / f"{name}.json"), "scratch": str(folder / "scratch"),
-         "variants": chosen}
-        for name, chosen in (("all", variants), ("again", variants[:1]))
-    ]  # fmt: skip
-    job = {
-        "root": str(root), "behind": [str(one) for one in environment.behind], "output": str(folder / "out.jsonl"),
-        "limit_s": 120, "device": "cpu", "timed": timed, "cells": entries,
-        "header": {"schema": 1, "run": "r", "machine": {}},
-    }  # fmt: skip
-    job_path = folder / "job.json"
-    job_path.write_text(json.dumps(job), encoding="utf-8")
-    command = [str(environment.python), "-P", str(ROOT / "harness" / "cell" / "worker.py"), str(job_path)]
-    subprocess.run(command, check=True, capture_output=True, env=clean_environment(os.environ), timeout=600)
+    requests = tuple(
+        Request(
+            key=str(number),
+            case=case,
+            document=None,
+            variant={"model": family, "method": "prompt_tuning", "aspect": "cached", "device": "cpu"},
+        )
+        for number, (case, family) in enumerate(asked)
+    )
+    task = make_task(folder, environment, root, requests, limit_s=120, timed=timed)
+    client = start_client(task, environment, folder)
+    try:
+        for name, chosen in (("all", requests), ("again", requests[:1])):
+            cell, benchmarks = CellFacts(id=name, python="3.11"), str(folder / f"{name}.json")
+            client.measure(replace(task.entry, cell=cell, benchmarks=benchmarks, requests=chosen))
+    finally:
+        client.close()
     return [record_data(record) for record in read_records(folder / "out.jsonl")]
 
 

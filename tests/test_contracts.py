@@ -6,14 +6,14 @@ import json
 import math
 import os
 import re
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.contracts.job import CellJob, Job, Request, Settings, cell_job_data, job_data
+from harness.contracts.job import CellJob, Job, Request, Settings, cell_job_data, job_data, read_cell_job, read_job
 from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text, read_plan
 from harness.contracts.record import CellFacts, Machine, StateRecord, VariantRecord, record_data, record_line
 from harness.contracts.records import LONGEST_LINE, read_record, read_records, record_from
@@ -157,63 +157,104 @@ def test_a_plan_is_read_back_as_it_was_written(tmp_path_factory: pytest.TempPath
     assert plan_text(read_plan(path)) == plan_text(plan)
 
 
-@unhurried
-@given(
-    st.builds(
-        Job,
-        root=text,
-        behind=st.lists(text, max_size=2).map(tuple),
-        output=text,
-        run=text,
-        machine=machines,
-        settings=st.builds(
-            Settings,
-            limit_s=st.floats(0, 1e6),
-            device=text,
-            timed=st.booleans(),
-            fork=st.booleans(),
-            examples=st.none() | st.integers(0, 1000),
-            memory=text,
-            told=text,
-            weights=st.dictionaries(text, facts, max_size=2),
-        ),
-    )
+jobs = st.builds(
+    Job,
+    root=text,
+    behind=st.lists(text, max_size=2).map(tuple),
+    output=text,
+    run=text,
+    machine=machines,
+    settings=st.builds(
+        Settings,
+        limit_s=st.floats(0, 1e6),
+        device=text,
+        import_limit_s=st.floats(0, 1e6) | st.integers(0, 1000),
+        timed=st.booleans(),
+        fork=st.booleans(),
+        examples=st.none() | st.integers(0, 1000),
+        memory=text,
+        told=text,
+        weights=st.dictionaries(text, facts, max_size=2),
+    ),
 )
-def test_a_job_is_json_and_keeps_every_field(job: Job) -> None:
-    """Each field of the job and of its settings; the header is what records begin with."""
-    data = json.loads(json.dumps(job_data(job)))
-    for one in fields(Settings):
-        assert data.pop(one.name) == getattr(job.settings, one.name)
-    record = replace(planted.state_record({"peft": "0.13.0"}), run=job.run, machine=job.machine)
-    written = record_data(record)
-    assert data.pop("header") == {name: written[name] for name in ("schema", "run", "machine")}
-    assert data == {"root": job.root, "behind": list(job.behind), "output": job.output}
+cell_jobs = st.builds(
+    CellJob,
+    cell=cells,
+    overlays=st.lists(text, max_size=2).map(tuple),
+    log=text,
+    benchmarks=text,
+    scratch=text,
+    requests=st.lists(
+        st.builds(Request, key=text, case=text, document=st.none() | text, variant=some, timing=facts), max_size=3
+    ).map(tuple),
+)
 
 
 @unhurried
-@given(
-    st.builds(
-        CellJob,
-        cell=cells,
-        overlays=st.lists(text, max_size=2).map(tuple),
-        log=text,
-        benchmarks=text,
-        scratch=text,
-        requests=st.lists(
-            st.builds(Request, key=text, case=text, document=st.none() | text, variant=some, timing=facts), max_size=3
-        ).map(tuple),
+@given(jobs)
+def test_a_job_is_read_back_as_it_was_written(job: Job) -> None:
+    """Field by field, through JSON."""
+    assert read_job(json.loads(json.dumps(job_data(job)))) == job
+
+
+@unhurried
+@given(cell_jobs)
+def test_a_cells_job_is_read_back_as_it_was_written(entry: CellJob) -> None:
+    """Field by field, through JSON; the variants keep their places."""
+    assert read_cell_job(json.loads(json.dumps(cell_job_data(entry)))) == entry
+
+
+JOB = job_data(
+    Job(
+        root="/r", behind=(), output="o", run="r", machine=Machine(), settings=Settings(limit_s=1, device="cpu")
     )
-)
-def test_a_cells_job_is_json_and_keeps_every_field(entry: CellJob) -> None:
-    """Each field of the cell, of what is asked in it, and the place of each variant in the list."""
-    data = json.loads(json.dumps(cell_job_data(entry)))
-    cell = data.pop("cell")
-    assert CellFacts(**cell) == entry.cell
-    asked = data.pop("variants")
-    assert [one.pop("index") for one in asked] == list(range(len(entry.requests)))
-    assert tuple(Request(**one) for one in asked) == entry.requests
-    assert data.pop("overlays") == list(entry.overlays)
-    assert data == {name: getattr(entry, name) for name in ("log", "benchmarks", "scratch")}
+)  # fmt: skip
+CELL_JOB = cell_job_data(
+    CellJob(
+        cell=CellFacts(id="a", python="3.11"), overlays=(), log="l", benchmarks="b", scratch="s",
+        requests=(Request(key="k", case="c", document=None, variant={"model": "llama"}),),
+    )
+)  # fmt: skip
+
+
+def paths_in(data: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """List the path of every value in JSON data."""
+    inner = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    below = [found for name, one in inner for found in paths_in(one, (*path, name))]
+    return [path, *below] if path else below
+
+
+def set_at(data: Any, path: tuple[str | int, ...], value: object) -> Any:
+    """Copy JSON data with another value at a path; ``...`` takes the value away."""
+    copy = json.loads(json.dumps(data))
+    inner = copy
+    for name in path[:-1]:
+        inner = inner[name]
+    if value is ...:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    return copy
+
+
+@pytest.mark.parametrize(("read", "data"), [(read_job, JOB), (read_cell_job, CELL_JOB)])
+def test_what_is_no_job_is_refused_by_the_name_of_its_field(read: Callable[[object], object], data: Any) -> None:
+    """Each value of another type, each field missing, and a field more at each place: one line with its name."""
+    read(data)
+    for path in paths_in(data):
+        name = next(str(part) for part in reversed(path) if isinstance(part, str))
+        with pytest.raises(ValueError, match=rf"^[^\n]*{name}[^\n]*instead of"):
+            read(set_at(data, path, object()))
+        if path[-1] not in {"model", 0}:
+            with pytest.raises(ValueError, match=rf"\.{name}: missing"):
+                read(set_at(data, path, ...))
+    for path in [("mood",), *((*path, "mood") for path in paths_in(data) if path[-1] in {"settings", "machine", 0})]:
+        with pytest.raises(ValueError, match="mood: no such field"):
+            read(set_at(data, path, 1))
+    garbage: object
+    for garbage in (None, [], "job", 1):
+        with pytest.raises(ValueError, match="instead of an object"):
+            read(garbage)
 
 
 def without(data: dict[str, Any], *path: str) -> dict[str, Any]:

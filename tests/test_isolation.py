@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.jobs import case_source, make_job, marked, measure, records, start, wait_until_gone
+from tests.jobs import Task, case_source, make_planted_task, marked, measure, records, start, wait_until_gone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,12 +67,10 @@ ENDS = {
 }  # fmt: skip
 
 
-def one_case(
-    folder: Path, environment: Environment, faults: Sequence[str], body: str, **settings: Any
-) -> dict[str, Any]:
-    """Make a job over a single planted case file, and a second one that asks nothing of anybody."""
+def one_case(folder: Path, environment: Environment, faults: Sequence[str], body: str, **settings: Any) -> Task:
+    """Make a task over a single planted case file, and a second one that asks nothing of anybody."""
     cases = {"planted": case_source(faults, body), "quiet": case_source(["none"], "def check(trial): pass")}
-    return make_job(folder, environment, cases, {"planted": faults, "quiet": ["none"]}) | settings
+    return make_planted_task(folder, environment, cases, {"planted": faults, "quiet": ["none"]}, **settings)
 
 
 @pytest.mark.parametrize("fork", [True, False])
@@ -83,8 +81,8 @@ def test_the_limit_holds_and_nothing_outlives_the_case(
     mark = f"stray-{os.getpid()}-{fork}"
     # In a fresh process the parent is the worker itself.
     faults = [fault for fault in ENDS if fork or fault != "kill-parent"]
-    job = one_case(tmp_path, old_environment, faults, PROCESSES.replace("MARK", mark), fork=fork, limit_s=10)
-    written = measure(job, old_environment, tmp_path)
+    task = one_case(tmp_path, old_environment, faults, PROCESSES.replace("MARK", mark), fork=fork, limit_s=10)
+    written = measure(task, old_environment, tmp_path)
     assert {key: one["outcome"] for key, one in written.items()} == {
         **{f"planted-{fault}": ENDS[fault] for fault in faults},
         "quiet-none": "passed",
@@ -108,19 +106,17 @@ def check(trial):
     open("{tmp_path}/started", "w").write(f"{{os.getppid()}}")
     time.sleep(900)
 """
-    job = one_case(tmp_path, old_environment, ["x"], body, limit_s=600)
-    path = tmp_path / "job.json"
-    path.write_text(json.dumps(job), encoding="utf-8")
+    task = one_case(tmp_path, old_environment, ["x"], body, limit_s=600)
     started = tmp_path / "started"
     if victim == "harness":
         harness = os.fork()
         if harness == 0:
-            with start(job, old_environment, tmp_path) as worker:
+            with start(task, old_environment, tmp_path) as worker:
                 worker.wait()
             os._exit(0)
     else:
         harness = 0
-        worker = start(job, old_environment, tmp_path)
+        worker = start(task, old_environment, tmp_path)
     deadline = time.monotonic() + 120
     while not (started.is_file() and started.read_text() and marked(mark)) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -136,7 +132,7 @@ def check(trial):
         os.kill(cell_child, signal.SIGKILL)
         # The worker goes on, with the variants that are left.
         worker.communicate(timeout=120)
-        assert [(one["key"], one["outcome"]) for one in records(job)] == [
+        assert [(one["key"], one["outcome"]) for one in records(task)] == [
             ("planted-x", "crashed"),
             ("quiet-none", "passed"),
         ]
@@ -223,8 +219,8 @@ def check(trial):
 def test_garbage_in_the_event_pipe_changes_no_outcome(old_environment: Environment, tmp_path: Path) -> None:
     """What a case writes into every pipe that it finds is no event, wins it no time and kills nobody."""
     faults = ["binary", "events", "garbage", "garbage-for-ever", "inherited", "last", "numbers"]
-    job = one_case(tmp_path, old_environment, faults, PIPE, limit_s=10)
-    written = measure(job, old_environment, tmp_path)
+    task = one_case(tmp_path, old_environment, faults, PIPE, limit_s=10)
+    written = measure(task, old_environment, tmp_path)
     assert {key: one["outcome"] for key, one in written.items()} == {
         **{f"planted-{fault}": "timeout" if fault == "garbage-for-ever" else "passed" for fault in faults},
         "quiet-none": "passed",
@@ -260,9 +256,9 @@ def test_a_record_is_one_line_of_valid_json_whatever_a_case_leaves_in_it(
 ) -> None:
     """Surrogates, controls, 10 MB of message, nan, objects: each record is read back, strictly, and is small."""
     faults = ["control", "counters", "evidence", "huge", "much", "surrogate"]
-    job = one_case(tmp_path, old_environment, faults, VALUES)
-    written = measure(job, old_environment, tmp_path)
-    lines = Path(job["output"]).read_bytes().split(b"\n")
+    task = one_case(tmp_path, old_environment, faults, VALUES)
+    written = measure(task, old_environment, tmp_path)
+    lines = Path(task.job.output).read_bytes().split(b"\n")
     assert len(lines) == len(faults) + 2
     assert max(map(len, lines)) < 1 << 20
     assert written["planted-surrogate"]["message"] == "ValueError: broken \\udcff name"
@@ -293,8 +289,9 @@ def test_a_case_file_that_never_ends_importing_costs_its_own_variants(
         "leave": "raise SystemExit(0)\n",
         "quiet": case_source(["none"], "def check(trial): pass"),
     }
-    job = make_job(tmp_path, old_environment, cases, {name: ["none"] for name in cases}) | {"import_limit_s": 45}
-    written = measure(job, old_environment, tmp_path)
+    faults = {name: ["none"] for name in cases}
+    task = make_planted_task(tmp_path, old_environment, cases, faults, import_limit_s=45)
+    written = measure(task, old_environment, tmp_path)
     assert {key.partition("-")[0]: one["outcome"] for key, one in written.items()} == {
         "hang": "timeout",
         "crash": "crashed",
@@ -349,7 +346,7 @@ def test_a_contaminating_variant_changes_no_record_of_another_case_file(
     cases = {name: case_source(faults, WITNESS) for name in NAMES}
     (tmp_path / "before").mkdir()
     before = _compared(
-        make_job(tmp_path / "before", old_environment, cases, dict.fromkeys(NAMES, faults)), old_environment
+        make_planted_task(tmp_path / "before", old_environment, cases, dict.fromkeys(NAMES, faults)), old_environment
     )
     assert {one["outcome"] for one in before.values()} == {"passed"}
     for number in range(3):
@@ -358,8 +355,8 @@ def test_a_contaminating_variant_changes_no_record_of_another_case_file(
         planted = case_source(faults, WITNESS + CONTAMINATE.replace("PATCHES", repr(patches)))
         folder = tmp_path / str(number)
         folder.mkdir()
-        job = make_job(folder, old_environment, {**cases, name: planted}, dict.fromkeys(NAMES, faults))
-        after = _compared(job, old_environment)
+        task = make_planted_task(folder, old_environment, {**cases, name: planted}, dict.fromkeys(NAMES, faults))
+        after = _compared(task, old_environment)
         others = {key for key in before if not key.startswith(name)}
         assert {key: after[key] for key in others} == {key: before[key] for key in others}
         # In its own file everything is put back but what it patched.
@@ -367,9 +364,9 @@ def test_a_contaminating_variant_changes_no_record_of_another_case_file(
         assert {key: after[key] for key in unpatched} == {key: before[key] for key in unpatched}
 
 
-def _compared(job: dict[str, Any], environment: Environment) -> Mapping[str, Any]:
-    folder = Path(job["output"]).parent
-    written = measure(job, environment, folder)
+def _compared(task: Task, environment: Environment) -> Mapping[str, Any]:
+    folder = Path(task.job.output).parent
+    written = measure(task, environment, folder)
     return {
         key: {name: value for name, value in one.items() if name not in {"time", "duration_s", "latency"}}
         for key, one in written.items()
@@ -380,8 +377,8 @@ def test_the_benchmarks_of_all_case_files_are_in_one_file(old_environment: Envir
     """The timings of each case file are added to those of the ones before, in pytest-benchmark's format."""
     source = case_source(["x", "y"], "def check(trial, benchmark): benchmark.pedantic(sum, args=([1],), rounds=3)")
     names = ("first", "second")
-    job = make_job(tmp_path, old_environment, dict.fromkeys(names, source), dict.fromkeys(names, ("x", "y")))
-    written = measure(job, old_environment, tmp_path)
+    task = make_planted_task(tmp_path, old_environment, dict.fromkeys(names, source), dict.fromkeys(names, ("x", "y")))
+    written = measure(task, old_environment, tmp_path)
     assert {one["outcome"] for one in written.values()} == {"passed"}
     whole = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
     modules = [one["fullname"].partition(".py")[0] for one in whole["benchmarks"]]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.jobs import children_of, is_alive, make_job, records, start
+from tests.jobs import Task, children_of, is_alive, make_planted_task, records, start, start_client
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from harness.environments.build import Environment
@@ -47,23 +47,28 @@ EXPECTED = {
 
 
 @pytest.fixture
-def job(tmp_path: Path, old_environment: Environment) -> dict[str, Any]:
-    """Make a job over planted cases."""
+def task(tmp_path: Path, old_environment: Environment) -> Task:
+    """Make a task over planted cases."""
     cases = {"planted": PLANTED, "broken": "import nonsense_that_is_not_there\n"}
-    job = make_job(tmp_path, old_environment, cases, {"planted": tuple(EXPECTED), "broken": ("",)})
-    job["limit_s"] = 10
-    for one in job["cells"][0]["variants"]:
-        one["key"] = one["variant"]["fault"] or one["case"]
-    return job
+    faults = {"planted": tuple(EXPECTED), "broken": ("",)}
+    task = make_planted_task(tmp_path, old_environment, cases, faults, limit_s=10)
+    named = [replace(request, key=request.variant["fault"] or request.case) for request in task.entry.requests]
+    return replace(task, entry=replace(task.entry, requests=tuple(named)))
+
+
+def only(task: Task, *keys: str) -> Task:
+    """Leave the variants with these keys."""
+    requests = tuple(request for request in task.entry.requests if request.key in keys)
+    return replace(task, entry=replace(task.entry, requests=requests))
 
 
 def test_every_fault_is_a_record_and_the_rest_still_runs(
-    job: dict[str, Any], old_environment: Environment, tmp_path: Path
+    task: Task, old_environment: Environment, tmp_path: Path
 ) -> None:
     """A hang, a segfault, an exit and a raise cost their own variant only."""
-    with start(job, old_environment, tmp_path) as worker:
+    with start(task, old_environment, tmp_path) as worker:
         worker.communicate(timeout=240)
-    written = {record["key"]: record for record in records(job)}
+    written = {record["key"]: record for record in records(task)}
     assert {key: record["outcome"] for key, record in written.items()} == {**EXPECTED, "broken": "error"}
     assert written["segfault"]["signature"] == "SIGSEGV"
     assert written["exit"]["signature"] == "exit 7"
@@ -72,60 +77,53 @@ def test_every_fault_is_a_record_and_the_rest_still_runs(
     assert written["none"]["cell"]["packages"]["peft"] == "0.13.0"
 
 
-def test_without_fork_the_records_are_the_same(
-    job: dict[str, Any], old_environment: Environment, tmp_path: Path
-) -> None:
+def test_without_fork_the_records_are_the_same(task: Task, old_environment: Environment, tmp_path: Path) -> None:
     """A fresh process in place of a fork: a crash still costs its own variant only."""
-    (entry,) = job["cells"]
-    entry["variants"] = [one for one in entry["variants"] if one["key"] in {"none", "raise", "segfault", "last"}]
-    job["fork"] = False
-    with start(job, old_environment, tmp_path) as worker:
+    fresh = replace(task.job, settings=replace(task.job.settings, fork=False))
+    task = replace(only(task, "none", "raise", "segfault", "last"), job=fresh)
+    with start(task, old_environment, tmp_path) as worker:
         worker.communicate(timeout=240)
-    written = {record["key"]: record["outcome"] for record in records(job)}
+    written = {record["key"]: record["outcome"] for record in records(task)}
     assert written == {"none": "passed", "raise": "error", "segfault": "crashed", "last": "passed"}
 
 
-def test_a_wrong_version_is_never_measured(job: dict[str, Any], old_environment: Environment, tmp_path: Path) -> None:
+def test_a_wrong_version_is_never_measured(task: Task, old_environment: Environment, tmp_path: Path) -> None:
     """When what is imported is not what was planned, the cell is import-failed."""
-    job["cells"][0]["cell"]["packages"]["peft"] = "0.12.0"
-    with start(job, old_environment, tmp_path) as worker:
+    cell = replace(task.entry.cell, packages={**task.entry.cell.packages, "peft": "0.12.0"})
+    task = replace(task, entry=replace(task.entry, cell=cell))
+    with start(task, old_environment, tmp_path) as worker:
         worker.communicate(timeout=120)
-    (record,) = records(job)
+    (record,) = records(task)
     assert record["cell"]["state"] == "import-failed"
     assert "peft 0.13.0 is active where 0.12.0 was planned" in record["message"]
 
 
-def test_cells_that_are_streamed_are_measured_one_by_one(
-    job: dict[str, Any], old_environment: Environment, tmp_path: Path
-) -> None:
-    """A job without cells takes them from standard input, answers each before the next, and ends with it."""
-    (entry,) = job.pop("cells")
-    ask = {**entry, "variants": [one for one in entry["variants"] if one["key"] in {"none", "exit"}]}
-    with start(job, old_environment, tmp_path, stdin=subprocess.PIPE) as worker:
-        assert worker.stdin is not None
-        assert worker.stdout is not None
+def test_cells_are_measured_one_by_one(task: Task, old_environment: Environment, tmp_path: Path) -> None:
+    """A worker answers each cell before the next is asked, and its end is the end of its input."""
+    entry = only(task, "none", "exit").entry
+    client = start_client(task, old_environment, tmp_path)
+    try:
         for number in range(2):
-            worker.stdin.write(json.dumps({**ask, "cell": {**entry["cell"], "id": f"c{number}"}}) + "\n")
-            worker.stdin.flush()
-            events: list[dict[str, Any]] = []
-            while not events or events[-1]["event"] != "done":
-                events.append(json.loads(worker.stdout.readline()))
+            events: list[Mapping[str, Any]] = []
+            client.measure(replace(entry, cell=replace(entry.cell, id=f"c{number}")), events.append)
             assert {event["cell"] for event in events} == {f"c{number}"}
-            assert len(records(job)) == 2 * (number + 1)
-        worker.stdin.close()
-        assert worker.wait(timeout=60) == 0
-    assert [record["outcome"] for record in records(job)] == ["passed", "crashed"] * 2
+            assert [event["event"] for event in events] == ["cell", "record", "record", "done"]
+            assert len(records(task)) == 2 * (number + 1)
+    finally:
+        client.close()
+    assert [record["outcome"] for record in records(task)] == ["passed", "crashed"] * 2
 
 
 def test_a_killed_worker_takes_its_child_along_and_keeps_its_records(
-    job: dict[str, Any], old_environment: Environment, tmp_path: Path
+    task: Task, old_environment: Environment, tmp_path: Path
 ) -> None:
     """SIGKILL at the hang: what was written before is whole, and nothing goes on in the dark."""
-    job["limit_s"] = 600
-    with start(job, old_environment, tmp_path) as worker:
+    slow = replace(task.job, settings=replace(task.job.settings, limit_s=600))
+    task = replace(task, job=slow)
+    with start(task, old_environment, tmp_path) as worker:
         assert worker.stdout is not None
         for _ in worker.stdout:
-            if len(records(job)) > 2:
+            if len(records(task)) > 2:
                 break
         deadline = time.monotonic() + 60
         while not (children := children_of(worker.pid)) and time.monotonic() < deadline:
@@ -134,4 +132,4 @@ def test_a_killed_worker_takes_its_child_along_and_keeps_its_records(
     while any(is_alive(child) for child in children) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(is_alive(child) for child in children)
-    assert [record["key"] for record in records(job)] == ["broken", "none", "raise"]
+    assert [record["key"] for record in records(task)] == ["broken", "none", "raise"]

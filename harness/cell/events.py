@@ -1,30 +1,102 @@
-"""Events and records as lines of JSON: whatever a case leaves in them, a line is valid, whole and of bounded size.
+"""What a child process tells its parent about the variants that it runs, as lines of JSON in a pipe.
 
-What a child tells its worker comes from a process in which the code under test has run. Values are made plain
-before they are sent, and every line is checked when it arrives: a line that is no event is counted and left out.
+An event comes from a process in which the code under test has run. Whatever a case leaves in a result, the line is
+valid, whole and of bounded size; and every line is checked when it arrives: one that is no event is counted and left
+out.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from harness.contracts.record import json_line
 from harness.interface import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TEXT_LIMIT = 10_000
 """Characters of one text within a record; messages are shorter by themselves."""
 
-LINE_LIMIT = 1 << 20
-"""Characters of a record's line. What makes it longer is left out of the record, which says so."""
+RESULT_LIMIT = 1_000_000
+"""Characters of a result's line. What makes it longer is left out of the result, which says so."""
 
 _DEPTH_LIMIT = 20
 _INTEGER_LIMIT = 1 << 64
 _LARGE_FIELDS = ("evidence", "counters", "latency")
-# JSON allows these within a text, but some readers end a line at them, and terminals obey some.
-_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029]")
 _UNREAD_LIMIT = 16 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of one variant: the part of its record that is measured, with the record's names."""
+
+    outcome: Outcome
+    signature: str | None = None
+    message: str | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    counters: Mapping[str, Any] = field(default_factory=dict)
+    latency: Mapping[str, Any] = field(default_factory=dict)
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """The check of the variant with this index has begun."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The variant with this index has its result."""
+
+    index: int
+    result: Result
+
+
+@dataclass(frozen=True)
+class CollectFailed:
+    """The file of a case could not be imported: the result of each of its variants."""
+
+    case: str
+    result: Result
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The packages of the cell are imported, in these versions."""
+
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The packages of the cell cannot be imported, and why."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """The GPUs that torch sees: the name of the first, their number, and torch's CUDA."""
+
+    gpu: str
+    gpus: int
+    cuda: str | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Modules that the child has imported, and its parent might for the next one."""
+
+    modules: tuple[str, ...]
+
+
+Event = Started | Finished | CollectFailed | Ready | Refused | Device | Seen
 
 
 def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one for each kind of value
@@ -52,33 +124,14 @@ def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911 - one for each ki
             return _text(_words(value))
 
 
-def to_line(record: dict[str, Any]) -> str:
-    """Write a record as one line of JSON of at most ``LINE_LIMIT`` characters, without the end of the line."""
-    record = plain(record)
-    line = _dump(record)
-    if len(line) <= LINE_LIMIT:
-        return line
-    for name in _LARGE_FIELDS:
-        if (size := len(_dump(record.get(name)))) > TEXT_LIMIT:
-            record[name] = {"left_out": f"{size} characters: more than a record holds"}
-    line = _dump(record)
-    if len(line) <= LINE_LIMIT:
-        return line
-    message = f"a record of {len(line)} characters without its evidence"
-    raise ValueError(message)
+def bounded_result(result: Result) -> Result:
+    """Return a result whose values are plain and which fits into a record: what is too large is left out."""
+    return _result_from(_bounded(vars(result)))
 
 
-def to_event(event: dict[str, Any]) -> bytes:
-    """Write an event for the pipe. An empty line before it ends whatever a case has written there."""
-    if "result" in event:
-        event = {**event, "result": bounded_result(event["result"])}
-    return f"\n{to_line(event)}\n".encode()
-
-
-def bounded_result(result: dict[str, Any]) -> dict[str, Any]:
-    """Return a result that fits into a record, plain, with what is too large left out."""
-    bounded: dict[str, Any] = json.loads(to_line(result))
-    return bounded
+def to_event(event: Event) -> bytes:
+    """Return an event as a line for the pipe. An empty line before it ends whatever a case has written there."""
+    return f"\n{json_line(_event_data(event))}\n".encode()
 
 
 class EventReader:
@@ -89,7 +142,7 @@ class EventReader:
         self._rest = b""
         self.garbage = 0
 
-    def feed(self, data: bytes) -> list[dict[str, Any]]:
+    def feed(self, data: bytes) -> list[Event]:
         """Take bytes as they come; return the events that are whole now."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > _UNREAD_LIMIT:
@@ -105,24 +158,77 @@ class EventReader:
         return events
 
 
-def _read(line: bytes) -> dict[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+def _event_data(event: Event) -> dict[str, Any]:  # noqa: PLR0911 - one for each kind of event
     match event:
-        case {"finished": int(), "result": {"outcome": str(outcome)}} if outcome in set(Outcome):
-            return dict(event)
-        case {"collect": str(), "result": {"outcome": str(outcome)}} if outcome in set(Outcome):
-            return dict(event)
-        case {"started": int()} | {"ready": dict()} | {"device": dict()} | {"refused": str()} | {"seen": list()}:
-            return dict(event)
+        case Started(index):
+            return {"started": index}
+        case Finished(index, result):
+            return {"finished": index, "result": _bounded(vars(result))}
+        case CollectFailed(case, result):
+            return {"collect": case, "result": _bounded(vars(result))}
+        case Ready(versions):
+            return {"ready": plain(dict(versions))}
+        case Refused(message):
+            return {"refused": plain(message)}
+        case Device():
+            return {"device": plain(vars(event))}
+        case Seen(modules):
+            return {"seen": plain(modules)}
+
+
+def _read(line: bytes) -> Event | None:  # noqa: PLR0911 - one for each kind of event
+    """Return the event of a line, with its values made plain once more; None when the line is no event."""
+    try:
+        match json.loads(line):
+            case {"started": int(index)}:
+                return Started(index)
+            case {"finished": int(index), "result": dict(result)}:
+                return Finished(index, _result_from(_bounded(result)))
+            case {"collect": str(case), "result": dict(result)}:
+                return CollectFailed(case, _result_from(_bounded(result)))
+            case {"ready": dict(versions)} if all(isinstance(version, str) for version in versions.values()):
+                return Ready(plain(versions))
+            case {"refused": str(message)}:
+                return Refused(plain(message))
+            case {"device": {"gpu": str(gpu), "gpus": int(gpus), "cuda": str() | None as cuda}}:
+                return Device(gpu=plain(gpu), gpus=gpus, cuda=plain(cuda))
+            case {"seen": list(modules)} if all(isinstance(module, str) for module in modules):
+                return Seen(tuple(modules))
+    except (ValueError, RecursionError):
+        pass
     return None
 
 
-def _dump(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+def _bounded(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a result made plain, with what is too large for a record left out."""
+    data = {str(name): plain(value, 1) for name, value in result.items()}
+    if len(json_line(data)) <= RESULT_LIMIT:
+        return data
+    for name in _LARGE_FIELDS:
+        if (size := len(json_line(data.get(name)))) > TEXT_LIMIT:
+            data[name] = {"left_out": f"{size} characters: more than a record holds"}
+    if len(line := json_line(data)) <= RESULT_LIMIT:
+        return data
+    message = f"a result of {len(line)} characters without its evidence"
+    raise ValueError(message)
+
+
+def _result_from(data: dict[str, Any]) -> Result:
+    """Return the result that plain data hold. Raises ``ValueError`` when they hold something else."""
+    match {**vars(Result(outcome=Outcome.NOT_RUN)), **data}:
+        case {
+            "outcome": str(outcome),
+            "signature": str() | None,
+            "message": str() | None,
+            "evidence": dict(),
+            "counters": dict(),
+            "latency": dict(),
+            "duration_s": int() | float() | None,
+            **rest,
+        } if not rest:
+            return Result(**{**data, "outcome": Outcome(outcome)})
+    message = "a result has the fields and types of a record"
+    raise ValueError(message)
 
 
 def _text(text: str) -> str:

@@ -15,22 +15,38 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from harness.cell.children import Ended, die_with_parent, end_with_parent, lead_group, watch
-from harness.cell.events import EventReader, bounded_result, to_event, to_line
-from harness.interface import Outcome
+from harness.cell.events import (
+    CollectFailed,
+    Device,
+    Event,
+    EventReader,
+    Finished,
+    Ready,
+    Refused,
+    Result,
+    Seen,
+    Started,
+    bounded_result,
+    plain,
+    to_event,
+)
+from harness.contracts.job import cell_job_data, job_data
+from harness.contracts.record import Record, StateRecord, VariantRecord, record_line
+from harness.interface import CellState, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    Tell = Callable[[dict[str, Any]], None]
+    from harness.contracts.job import CellJob, Job, Request, Settings
+    from harness.contracts.record import CellFacts
 
-IMPORT_LIMIT_S = 300.0
-"""Seconds for a child to import peft and collect the cases. Imports without byte code are slow."""
+    Tell = Callable[[Event], None]
 
 _GRACE_S = 30.0
 """How much later than the cell child its own parent calls something a hang."""
@@ -42,26 +58,35 @@ _ATTEMPTS = 2
 class Writer:
     """Complete what was measured to a record, write it at once, and tell the other side."""
 
-    def __init__(self, job: dict[str, Any], output: IO[str]) -> None:
+    def __init__(self, job: Job, output: IO[bytes]) -> None:
         """``output`` is opened for appending."""
-        self._header, self._output = job["header"], output
+        self._run, self._machine, self._output = job.run, job.machine, output
 
-    def record(self, entry: dict[str, Any], one: dict[str, Any], result: dict[str, Any]) -> None:
-        """Write the record of one variant."""
-        cell = {**entry["cell"], "packages": {**entry["cell"]["packages"], **entry.get("imported", {})}}
-        machine = {**self._header["machine"], **entry.get("device", {})}
-        named = {key: one[key] for key in ("key", "case", "document", "variant")}
-        empty: dict[str, Any] = {"signature": None, "message": None, "evidence": {}, "counters": {}, "latency": {}}
-        record = {**self._header, "time": _now(), "machine": machine, "cell": cell, **empty, **result, **named}
-        self._write(record, {"event": "record", "cell": entry["cell"]["id"], "outcome": result["outcome"]})
+    def record(self, cell: CellFacts, device: Device | None, request: Request, result: Result) -> None:
+        """Write the record of one variant, measured in ``cell`` on ``device`` (None: on the CPU)."""
+        result = bounded_result(result)
+        record = VariantRecord(
+            run=self._run,
+            time=_now(),
+            cell=cell,
+            machine=replace(self._machine, **vars(device)) if device else self._machine,
+            key=request.key,
+            case=request.case,
+            document=request.document,
+            variant=request.variant,
+            **vars(result),
+        )
+        self._write(record, {"event": "record", "cell": cell.id, "outcome": str(result.outcome)})
 
-    def state(self, entry: dict[str, Any], state: str, words: str) -> None:
+    def state(self, cell: CellFacts, state: CellState, message: str) -> None:
         """Write the record of a cell that never became ready."""
-        record = {**self._header, "time": _now(), "cell": {**entry["cell"], "state": state}, "message": words}
-        self._write(record, {"event": "state", "cell": entry["cell"]["id"], "state": state})
+        record = StateRecord(
+            run=self._run, time=_now(), cell=cell, machine=self._machine, state=state, message=plain(message)
+        )
+        self._write(record, {"event": "state", "cell": cell.id, "state": str(state)})
 
-    def _write(self, record: dict[str, Any], event: dict[str, Any]) -> None:
-        self._output.write(to_line(record) + "\n")
+    def _write(self, record: Record, event: dict[str, str]) -> None:
+        self._output.write(record_line(record))
         self._output.flush()
         print(json.dumps(event), flush=True)
 
@@ -74,27 +99,24 @@ class Limits:
     import_s: float
 
     @classmethod
-    def of(cls, job: dict[str, Any], *, grace_s: float = 0.0) -> Limits:
+    def of(cls, settings: Settings, *, grace_s: float = 0) -> Limits:
         """Take a job's limits, each longer by ``grace_s``."""
-        import_s = job.get("import_limit_s", IMPORT_LIMIT_S)
-        return cls(variant_s=job["limit_s"] + grace_s, import_s=import_s + grace_s)
+        return cls(variant_s=settings.limit_s + grace_s, import_s=settings.import_limit_s + grace_s)
 
 
 class Waiting:
     """Variants that have no outcome yet, and what a child says about them."""
 
-    def __init__(
-        self, variants: list[dict[str, Any]], limits: Limits, finish: Callable[[dict[str, Any], dict[str, Any]], None]
-    ) -> None:
-        """``finish`` takes a variant and its result, once for each."""
-        self.left = {one["index"]: one for one in variants}
+    def __init__(self, requests: Mapping[int, Request], limits: Limits, finish: Callable[[int, Result], None]) -> None:
+        """``requests`` are known by their indices in the cell's job; ``finish`` takes the result of each, once."""
+        self.left = dict(requests)
         self.current: int | None = None
         self._limits, self._finish = limits, finish
         self._reader = EventReader()
         self._deadline = 0.0
 
     def listen(self, pid: int, pipe: int, other: Tell) -> Ended:
-        """Watch a child to its end; ``other`` takes its events that finish nothing, ``started`` among them."""
+        """Watch a child to its end; ``other`` takes all its events."""
         self._begin()
 
         def take(data: bytes) -> None:
@@ -111,41 +133,39 @@ class Waiting:
             self.finish(self.current, _outcome_of(ended, self._limits))
         return ended
 
-    def finish(self, index: int, result: dict[str, Any]) -> None:
-        """Give one variant its outcome; a second one for it does not count."""
+    def finish(self, index: int, result: Result) -> None:
+        """Give one variant its result; a second one for it does not count."""
         if index == self.current:
             self.current = None
-        if index in self.left:
-            self._finish(self.left.pop(index), result)
+        if self.left.pop(index, None) is not None:
+            self._finish(index, result)
 
     def give_up(self, ended: Ended) -> None:
         """Give every variant that is left the outcome of a child that came to none of them."""
         if ended.timed_out:
             words = f"no variant started within {self._limits.import_s:g} s"
-            result = {"outcome": str(Outcome.TIMEOUT), "message": words}
+            result = Result(outcome=Outcome.TIMEOUT, message=words)
         elif os.WIFSIGNALED(ended.status):
             words = f"{ended.describe()} before this variant started"
-            result = {"outcome": str(Outcome.CRASHED), "signature": ended.signature(), "message": words}
+            result = Result(outcome=Outcome.CRASHED, signature=ended.signature(), message=words)
         else:
             words = f"pytest did not come to this variant; {ended.describe()}"
-            result = {"outcome": str(Outcome.NOT_RUN), "message": words}
+            result = Result(outcome=Outcome.NOT_RUN, message=words)
         for index in list(self.left):
             self.finish(index, result)
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _take(self, event: Event) -> None:
         match event:
-            case {"started": int(index)} if index in self.left:
+            case Started(index) if index in self.left:
                 if self.current is not None:
                     words = "the process went on and did not say what became of the check"
-                    self.finish(
-                        self.current, {"outcome": str(Outcome.CRASHED), "signature": "silent", "message": words}
-                    )
+                    self.finish(self.current, Result(outcome=Outcome.CRASHED, signature="silent", message=words))
                 self.current = index
-            case {"finished": int(index), "result": dict(result)}:
-                self.finish(index, bounded_result(result))
-            case {"collect": str(case), "result": dict(result)}:
-                for one in [one for one in self.left.values() if one["case"] == case]:
-                    self.finish(one["index"], bounded_result(result))
+            case Finished(index, result):
+                self.finish(index, result)
+            case CollectFailed(case, result):
+                for index in [index for index, request in self.left.items() if request.case == case]:
+                    self.finish(index, result)
 
     def _begin(self) -> None:
         self.current, self._reader = None, EventReader()
@@ -156,95 +176,102 @@ class Waiting:
         self._deadline = time.monotonic() + limit
 
 
-def _outcome_of(ended: Ended, limits: Limits) -> dict[str, Any]:
+def _outcome_of(ended: Ended, limits: Limits) -> Result:
     """Return the result of the variant that a child was at when it ended."""
     if ended.timed_out:
         limit = limits.variant_s
-        return {"outcome": str(Outcome.TIMEOUT), "message": f"no end within {limit:g} s", "duration_s": limit}
+        return Result(outcome=Outcome.TIMEOUT, message=f"no end within {limit:g} s", duration_s=limit)
     words = ended.describe()
     if not os.WIFSIGNALED(ended.status):
         words += " and did not say what became of the check"
     outcome = Outcome.OUT_OF_MEMORY if ended.out_of_memory else Outcome.CRASHED
-    return {"outcome": str(outcome), "signature": ended.signature(), "message": words}
+    return Result(outcome=outcome, signature=ended.signature(), message=words)
 
 
 class CellRun:
     """All variants of one cell, in as many children as it takes; in the worker."""
 
-    def __init__(self, job: dict[str, Any], entry: dict[str, Any], writer: Writer, fresh_child: list[str]) -> None:
-        """``entry`` is one of the job's cells; ``fresh_child`` is the command that takes the place of a fork."""
+    def __init__(self, job: Job, entry: CellJob, writer: Writer, fresh_child: list[str]) -> None:
+        """``entry`` is the cell; ``fresh_child`` is the command that takes the place of a fork."""
         self._job, self._entry, self._writer, self._fresh_child = job, entry, writer, fresh_child
+        self._cell = entry.cell
+        self._device: Device | None = None
         self._refused: str | None = None
         self._ready = False
         self.seen: list[str] = []
 
     def run(self) -> None:
         """Measure until every variant has its record, or the cell the record of its state."""
-        print(json.dumps({"event": "cell", "cell": self._entry["cell"]["id"]}), flush=True)
-        Path(self._entry["benchmarks"]).unlink(missing_ok=True)
-        files = by_case(self._entry["variants"])
-        if self._job.get("fork", True):
+        print(json.dumps({"event": "cell", "cell": self._entry.cell.id}), flush=True)
+        Path(self._entry.benchmarks).unlink(missing_ok=True)
+        requests = dict(enumerate(self._entry.requests))
+        files = by_case(requests)
+        if self._job.settings.fork:
             # The cell child watches its own children, and is watched a little longer; a single file it runs itself.
-            limits = Limits.of(self._job, grace_s=_GRACE_S if len(files) > 1 else 0.0)
-            self._measure(self._entry["variants"], self._fork, limits)
+            limits = Limits.of(self._job.settings, grace_s=_GRACE_S if len(files) > 1 else 0)
+            self._measure(requests, self._fork, limits)
         else:
-            for variants in files:
+            for part in files:
                 if self._refused is None:
-                    self._measure(variants, self._start, Limits.of(self._job))
+                    self._measure(part, self._start, Limits.of(self._job.settings))
         if self._refused is not None:
-            self._writer.state(self._entry, "import-failed", self._refused)
+            self._writer.state(self._entry.cell, CellState.IMPORT_FAILED, self._refused)
 
     def _measure(
-        self, variants: list[dict[str, Any]], start: Callable[[list[dict[str, Any]], int], int], limits: Limits
+        self, requests: Mapping[int, Request], start: Callable[[Mapping[int, Request], int], int], limits: Limits
     ) -> None:
-        waiting = Waiting(variants, limits, lambda one, result: self._writer.record(self._entry, one, result))
+        waiting = Waiting(requests, limits, self._finish)
         attempts = 0
         while waiting.left and self._refused is None:
             before = len(waiting.left)
             self._ready = False
             reader, writer = os.pipe()
             sys.stdout.flush()
-            child = start(list(waiting.left.values()), writer)
+            child = start(waiting.left, writer)
             os.close(writer)
             ended = waiting.listen(child, reader, self._take)
-            add_benchmarks(_benchmarks_of(self._entry), Path(self._entry["benchmarks"]))
+            add_benchmarks(_benchmarks_of(self._entry), Path(self._entry.benchmarks))
             if self._refused is None and not self._ready:
                 self._refused = _import_failure(ended, limits)
             attempts = attempts + 1 if len(waiting.left) == before else 0
             if self._refused is None and (attempts >= _ATTEMPTS or (attempts and ended.timed_out)):
                 waiting.give_up(ended)
 
-    def _fork(self, variants: list[dict[str, Any]], pipe: int) -> int:
+    def _finish(self, index: int, result: Result) -> None:
+        self._writer.record(self._cell, self._device, self._entry.requests[index], result)
+
+    def _fork(self, requests: Mapping[int, Request], pipe: int) -> int:
         parent = os.getpid()
         child = os.fork()
         if child == 0:
-            run_cell_child(self._job, self._entry, variants, pipe, parent)
+            run_cell_child(self._job, self._entry, requests, pipe, parent)
         return child
 
-    def _start(self, variants: list[dict[str, Any]], pipe: int) -> int:
-        path = Path(f"{self._entry['scratch']}.part.json")
-        job = {key: value for key, value in self._job.items() if key != "cells"}
-        path.write_text(json.dumps({"job": job, "entry": self._entry, "variants": variants}), encoding="utf-8")
-        with Path(self._entry["log"]).open("a", encoding="utf-8") as log:
+    def _start(self, requests: Mapping[int, Request], pipe: int) -> int:
+        path = Path(f"{self._entry.scratch}.part.json")
+        part = {"job": job_data(self._job), "entry": cell_job_data(self._entry), "indices": list(requests)}
+        path.write_text(json.dumps(part), encoding="utf-8")
+        with Path(self._entry.log).open("a", encoding="utf-8") as log:
             command = [*self._fresh_child, str(path)]
             self._process = subprocess.Popen(  # noqa: S603 - this very program
                 command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=log, process_group=0
             )
         return self._process.pid
 
-    def _take(self, event: dict[str, Any]) -> None:
+    def _take(self, event: Event) -> None:
         match event:
-            case {"ready": dict(imported)}:
+            case Ready(versions):
                 self._ready = True
-                self._entry["imported"] = imported
-            case {"device": dict(device)}:
-                self._entry["device"] = device
-            case {"refused": str(words)}:
-                self._refused = words
-            case {"seen": list(names)}:
+                cell = self._entry.cell
+                self._cell = replace(cell, packages={**cell.packages, **versions})
+            case Device():
+                self._device = event
+            case Refused(message):
+                self._refused = message
+            case Seen(modules):
                 from harness.cell.preload import without_overlays
 
-                self.seen = without_overlays(names)
+                self.seen = without_overlays(modules)
 
 
 def _import_failure(ended: Ended, limits: Limits) -> str | None:
@@ -257,56 +284,54 @@ def _import_failure(ended: Ended, limits: Limits) -> str | None:
     return f"{ended.describe()} while peft was imported"
 
 
-def by_case(variants: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def by_case(requests: Mapping[int, Request]) -> list[dict[int, Request]]:
     """Group variants by their case file, in the order of the files' names."""
-    ordered = sorted(variants, key=lambda one: str(one["case"]))
-    return [list(group) for _, group in groupby(ordered, key=lambda one: one["case"])]
+    ordered = sorted(requests.items(), key=lambda one: one[1].case)
+    return [dict(group) for _, group in groupby(ordered, key=lambda one: one[1].case)]
 
 
-def run_cell_child(
-    job: dict[str, Any], entry: dict[str, Any], variants: list[dict[str, Any]], pipe: int, parent: int
-) -> None:
+def run_cell_child(job: Job, entry: CellJob, requests: Mapping[int, Request], pipe: int, parent: int) -> None:
     """In the worker's fork: import peft, fork for each case file, never return."""
     lead_group()
     die_with_parent(parent)
-    _redirect(entry["log"])
+    _redirect(entry.log)
     status = 1
     try:
         from harness.cell.session import prepare
 
-        def tell(event: dict[str, Any]) -> None:
+        def tell(event: Event) -> None:
             _send(pipe, event)
 
-        if not prepare(job, entry, tell):
+        if not prepare(job.settings, entry.cell, tell):
             _leave(0)
-        if len({one["case"] for one in entry["variants"]}) == 1:
+        if len({request.case for request in entry.requests}) == 1:
             # There is nothing to isolate it from, and a second fork would cost a seventh of such a cell's time.
-            run_case_child(job, {**entry, "benchmarks": str(_benchmarks_of(entry))}, variants, pipe, parent)
+            run_case_child(job, entry, requests, pipe, parent)
         end_with_parent(parent)
-        seen = [name for group in by_case(variants) for name in _measure_file(job, entry, group, pipe)]
-        tell({"seen": sorted(set(seen))})
+        seen = [name for group in by_case(requests) for name in _measure_file(job, entry, group, pipe)]
+        tell(Seen(tuple(sorted(set(seen)))))
         status = 0
     finally:
         _leave(status)
 
 
-def _measure_file(job: dict[str, Any], entry: dict[str, Any], variants: list[dict[str, Any]], pipe: int) -> list[str]:
+def _measure_file(job: Job, entry: CellJob, requests: Mapping[int, Request], pipe: int) -> list[str]:
     """Fork until each variant of one case file has its outcome; return what its children have imported."""
     from harness.cell.preload import import_also
 
     imported: list[str] = []
 
-    def tell(event: dict[str, Any]) -> None:
+    def tell(event: Event) -> None:
         _send(pipe, event)
 
-    def take(event: dict[str, Any]) -> None:
+    def take(event: Event) -> None:
         match event:
-            case {"started": _} | {"device": _}:
+            case Started() | Device():
                 tell(event)
-            case {"seen": list(names)}:
-                imported.extend(names)
+            case Seen(modules):
+                imported.extend(modules)
 
-    waiting = Waiting(variants, Limits.of(job), lambda one, result: tell({"finished": one["index"], "result": result}))
+    waiting = Waiting(requests, Limits.of(job.settings), lambda index, result: tell(Finished(index, result)))
     part = _benchmarks_of(entry)
     attempts = 0
     while waiting.left:
@@ -318,10 +343,10 @@ def _measure_file(job: dict[str, Any], entry: dict[str, Any], variants: list[dic
         if child == 0:
             os.close(reader)
             os.close(pipe)
-            run_case_child(job, {**entry, "benchmarks": str(part)}, list(waiting.left.values()), writer, parent)
+            run_case_child(job, entry, waiting.left, writer, parent)
         os.close(writer)
         ended = waiting.listen(child, reader, take)
-        add_benchmarks(part, Path(entry["benchmarks"]))
+        add_benchmarks(part, Path(entry.benchmarks))
         attempts = attempts + 1 if len(waiting.left) == before else 0
         if attempts >= _ATTEMPTS or (attempts and ended.timed_out):
             waiting.give_up(ended)
@@ -330,10 +355,11 @@ def _measure_file(job: dict[str, Any], entry: dict[str, Any], variants: list[dic
     return imported
 
 
-def run_case_child(
-    job: dict[str, Any], entry: dict[str, Any], variants: list[dict[str, Any]], pipe: int, parent: int | None
-) -> None:
-    """In a process that has imported peft: run variants of one case file under pytest, never return."""
+def run_case_child(job: Job, entry: CellJob, requests: Mapping[int, Request], pipe: int, parent: int | None) -> None:
+    """In a process that has imported peft: run variants of one case file under pytest, never return.
+
+    The benchmarks of the session go to a file of their own, which the parent adds to the cell's.
+    """
     if parent is not None:
         lead_group()
     die_with_parent(parent)
@@ -342,31 +368,30 @@ def run_case_child(
         from harness.cell.preload import seen_here
         from harness.cell.session import run_variants
 
-        def tell(event: dict[str, Any]) -> None:
+        def tell(event: Event) -> None:
             _send(pipe, event)
 
-        status = run_variants(job, entry, variants, tell)
-        tell({"seen": seen_here()})
+        status = run_variants(job, replace(entry, benchmarks=str(_benchmarks_of(entry))), requests, tell)
+        tell(Seen(tuple(seen_here())))
     finally:
         _leave(status)
 
 
-def run_fresh_child(job: dict[str, Any], entry: dict[str, Any], variants: list[dict[str, Any]]) -> None:
+def run_fresh_child(job: Job, entry: CellJob, requests: Mapping[int, Request]) -> None:
     """In a fresh process, in place of the forks: import everything, run variants of one case file, never return."""
     die_with_parent()
     # Events go where this process was told to write; what the packages print goes to the log.
     pipe = os.dup(1)
-    _redirect(entry["log"])
+    _redirect(entry.log)
     from harness.cell.preload import import_base
     from harness.cell.session import prepare
 
     if error := import_base():
-        _send(pipe, {"refused": error})
+        _send(pipe, Refused(error))
         _leave(0)
-    if not prepare(job, entry, lambda event: _send(pipe, event)):
+    if not prepare(job.settings, entry.cell, lambda event: _send(pipe, event)):
         _leave(0)
-    part = _benchmarks_of(entry)
-    run_case_child(job, {**entry, "benchmarks": str(part)}, variants, pipe, None)
+    run_case_child(job, entry, requests, pipe, None)
 
 
 def add_benchmarks(part: Path, whole: Path) -> None:
@@ -384,8 +409,8 @@ def add_benchmarks(part: Path, whole: Path) -> None:
     whole.write_text(json.dumps({**more, "benchmarks": [*known, *more["benchmarks"]]}, indent=1), encoding="utf-8")
 
 
-def _benchmarks_of(entry: dict[str, Any]) -> Path:
-    return Path(f"{entry['scratch']}.benchmarks.json")
+def _benchmarks_of(entry: CellJob) -> Path:
+    return Path(f"{entry.scratch}.benchmarks.json")
 
 
 def _redirect(log: str) -> None:
@@ -401,7 +426,7 @@ def _redirect(log: str) -> None:
         os.close(opened)
 
 
-def _send(pipe: int, event: dict[str, Any]) -> None:
+def _send(pipe: int, event: Event) -> None:
     data = to_event(event)
     while data:
         data = data[os.write(pipe, data) :]

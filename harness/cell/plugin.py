@@ -1,6 +1,6 @@
 """The pytest plugin that turns ``check(trial)`` into records.
 
-With a job (from the worker) it runs just the variants asked for and hands every record to the
+With requests (from the worker) it runs just these variants and hands every result to the
 worker. Without one (plain ``pytest cases``) it runs all of them and lets pytest report.
 """
 
@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from harness.cell.baseline import Baseline
+from harness.cell.events import Result
+from harness.contracts.job import Request
 from harness.interface import Outcome, variant_id, with_defaults
 from harness.kit.outcomes import NoDevice, Unsupported, classify, message, traceback_tail
 from harness.kit.trial import Timing, Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
     from pathlib import Path
-
-    Report = Callable[[int, dict[str, Any]], None]
 
 
 def variants_of(module: Any, device: str) -> list[dict[str, str]]:
@@ -37,22 +37,22 @@ class CasePlugin:
 
     def __init__(
         self,
-        asked: list[dict[str, Any]] | None = None,
+        requests: Mapping[int, Request] | None = None,
         started: Callable[[int], None] | None = None,
-        finished: Report | None = None,
+        finished: Callable[[int, Result], None] | None = None,
         *,
         interrupts: bool = True,
-        **settings: Any,
+        **trial: Any,
     ) -> None:
-        """``asked`` lists ``{"index", "case", "variant"}`` and perhaps ``"timing"``; the callables observe.
+        """``requests`` are the variants to run (None: all); the callables hear of each by its index.
 
         ``interrupts`` says that a ``KeyboardInterrupt`` is a person's; otherwise the code under test has raised it.
-        ``settings`` are every trial's.
+        ``trial`` are arguments of every :class:`Trial`.
         """
-        self._asked = asked
+        self._requests = requests
         self._started = started
         self._finished = finished
-        self._settings = settings
+        self._trial = trial
         self._interrupts = interrupts
         self._imported = 0
         self._baseline: Baseline | None = None
@@ -62,14 +62,15 @@ class CasePlugin:
         if "trial" not in metafunc.fixturenames:
             return
         case = metafunc.module.__name__.rpartition(".")[2]
-        if self._asked is None:
+        params: list[tuple[int | None, Request]]
+        if self._requests is None:
             device = _device_here(metafunc.config.getoption("--device", "auto"))
-            params: list[tuple[int | None, dict[str, str], dict[str, Any]]]
-            params = [(None, variant, {}) for variant in variants_of(metafunc.module, device)]
+            variants = variants_of(metafunc.module, device)
+            params = [(None, Request(key="", case=case, document=None, variant=variant)) for variant in variants]
         else:
-            asked = [one for one in self._asked if one["case"] == case]
-            params = [(one["index"], one["variant"], one.get("timing", {})) for one in asked]
-        metafunc.parametrize("trial", params, indirect=True, ids=[variant_id(v) for _, v, _ in params])
+            params = [(index, request) for index, request in self._requests.items() if request.case == case]
+        ids = [variant_id(request.variant) for _, request in params]
+        metafunc.parametrize("trial", params, indirect=True, ids=ids)
 
     @pytest.fixture
     def trial(self, request: pytest.FixtureRequest, tmp_path: Path) -> Trial:
@@ -78,9 +79,10 @@ class CasePlugin:
             self._baseline = Baseline()
         self._baseline.restore()
         self._settle()
-        _, variant, timing = request.param
-        name = f"{request.module.__name__.rpartition('.')[2]}-{variant_id(variant)}"
-        return Trial(variant=dict(variant), scratch=tmp_path, name=name, timing=Timing(**timing), **self._settings)
+        asked = cast("Request", request.param[1])
+        name = f"{request.module.__name__.rpartition('.')[2]}-{variant_id(asked.variant)}"
+        timing = Timing(**asked.timing)
+        return Trial(variant=dict(asked.variant), scratch=tmp_path, name=name, timing=timing, **self._trial)
 
     def _settle(self) -> None:
         """Take what was imported since the last time out of the way of the garbage collector.
@@ -95,7 +97,7 @@ class CasePlugin:
     @pytest.hookimpl(wrapper=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Generator[None, object, object]:
         """Time the check and report what became of it."""
-        index, *_ = cast("tuple[int, Any, Any]", pyfuncitem.callspec.params["trial"])
+        index, _ = cast("tuple[int, Request]", pyfuncitem.callspec.params["trial"])
         if self._started is not None:
             self._started(index)
         trial = cast("Trial", pyfuncitem.funcargs["trial"])
@@ -116,15 +118,15 @@ class CasePlugin:
                 trial.evidence.setdefault("traceback", traceback_tail(error))
             self._finished(
                 index,
-                {
-                    "outcome": str(outcome),
-                    "signature": signature,
-                    "message": None if error is None else message(error),
-                    "evidence": trial.evidence,
-                    "counters": trial.counters,
-                    "latency": trial.latency,
-                    "duration_s": round(time.perf_counter() - begin, 4),
-                },
+                Result(
+                    outcome=outcome,
+                    signature=signature,
+                    message=None if error is None else message(error),
+                    evidence=trial.evidence,
+                    counters=trial.counters,
+                    latency=trial.latency,
+                    duration_s=round(time.perf_counter() - begin, 4),
+                ),
             )
             return result
         if isinstance(error, Unsupported | NoDevice):

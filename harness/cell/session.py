@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import importlib.metadata
-import io
 import os
 import traceback
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from harness.cell.events import CollectFailed, Device, Event, Finished, Ready, Refused, Result, Started
 from harness.cell.plugin import CasePlugin
 from harness.interface import Outcome
 from harness.kit.models import use_weights
@@ -21,19 +20,25 @@ from harness.kit.outcomes import message
 from harness.packages import PACKAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
+
+    from harness.contracts.job import CellJob, Job, Request, Settings
+    from harness.contracts.record import CellFacts
+
+    Tell = Callable[[Event], None]
 
 
 class JobPlugin(CasePlugin):
     """The case plugin that also tells of what went wrong before a check: at import, or in setting up a variant."""
 
-    def __init__(self, variants: list[dict[str, Any]], tell: Callable[[dict[str, Any]], None], **settings: Any) -> None:
-        """``tell`` takes the events that the worker understands."""
+    def __init__(self, requests: Mapping[int, Request], tell: Tell, **trial: Any) -> None:
+        """``tell`` takes the events that the worker understands; ``trial`` is as in :class:`CasePlugin`."""
         super().__init__(
-            variants,
-            started=lambda index: tell({"started": index}),
-            finished=lambda index, result: tell({"finished": index, "result": result}),
-            **settings,
+            requests,
+            started=lambda index: tell(Started(index)),
+            finished=lambda index, result: tell(Finished(index, result)),
+            interrupts=False,
+            **trial,
         )
         self._tell = tell
 
@@ -41,8 +46,8 @@ class JobPlugin(CasePlugin):
         """Make records of a failed import of a case file."""
         if report.failed:
             lines = [line for line in str(report.longrepr).splitlines() if line.strip()]
-            result = {"outcome": str(Outcome.ERROR), "signature": lines[-1], "message": f"the case file: {lines[-1]}"}
-            self._tell({"collect": Path(report.nodeid).stem, "result": result})
+            result = Result(outcome=Outcome.ERROR, signature=lines[-1], message=f"the case file: {lines[-1]}")
+            self._tell(CollectFailed(Path(report.nodeid).stem, result))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -51,73 +56,60 @@ class JobPlugin(CasePlugin):
         """Make a record of a variant whose trial could not be set up: it was not measured."""
         report = yield
         if call.when == "setup" and call.excinfo is not None:
-            index, *_ = cast("tuple[int, Any, Any]", item.callspec.params["trial"])
+            index, _ = cast("tuple[int, Request]", item.callspec.params["trial"])
             words = f"the trial could not be set up: {message(call.excinfo.value)}"
-            self._tell({"finished": index, "result": {"outcome": str(Outcome.NOT_RUN), "message": words}})
+            self._tell(Finished(index, Result(outcome=Outcome.NOT_RUN, message=words)))
         return report
 
 
-def prepare(job: dict[str, Any], entry: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> bool:
+def prepare(settings: Settings, cell: CellFacts, tell: Tell) -> bool:
     """Import peft and tell what was really imported, or what refused; return whether variants can run.
 
     Touches no device: CUDA cannot be used in the forks of a process that has.
     """
     try:
-        imported = verify_imports(entry["cell"]["packages"])
+        imported = verify_imports(cell.packages)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a cell that cannot be imported is a result
         traceback.print_exc()
-        tell({"refused": message(error)})
+        tell(Refused(message(error)))
         return False
-    use_weights(job.get("weights", {}))
+    use_weights(settings.weights)
     # What is imported by now stays: without this each collection would go through all of it.
     gc.freeze()
-    tell({"ready": imported})
+    tell(Ready(imported))
     return True
 
 
-def run_variants(
-    job: dict[str, Any],
-    entry: dict[str, Any],
-    variants: list[dict[str, Any]],
-    tell: Callable[[dict[str, Any]], None],
-    *,
-    attended: bool = False,
-) -> int:
+def run_variants(job: Job, entry: CellJob, requests: Mapping[int, Request], tell: Tell) -> int:
     """Run variants under pytest, in a process that is prepared; return 0, or pytest's status when it could not go on.
 
-    ``attended`` is for a person at a terminal: pytest's own output is dropped, because the caller prints what it is
-    told, and Ctrl-C ends the session.
+    ``requests`` are those of ``entry`` that are left, by their places in it.
     """
-    tell({"device": device_facts(job["device"])})
-    root = Path(job["root"])
+    if device := device_facts(job.settings.device):
+        tell(device)
+    cases = Path(job.root) / "cases"
     # Plugins are named below: what else is installed in a cell must not load itself.
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    files = sorted({str(root / "cases" / f"{one['case']}.py") for one in variants})
-    arguments = [*files, "-q", "-p", "pytest_benchmark.plugin", "-c", str(root / "cases" / "pytest.ini")]
-    arguments += [f"--rootdir={root / 'cases'}", f"--basetemp={entry['scratch']}", "--tb=short"]
-    arguments += ["--continue-on-collection-errors", f"--benchmark-json={entry['benchmarks']}"]
-    with contextlib.ExitStack() as redirections:
-        if attended:
-            redirections.enter_context(contextlib.redirect_stdout(io.StringIO()))
-            redirections.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        plugin = JobPlugin(variants, tell, interrupts=attended, **trial_settings(job, entry))
-        status = pytest.main(arguments, plugins=[plugin])
+    files = sorted({str(cases / f"{request.case}.py") for request in requests.values()})
+    arguments = [*files, "-q", "-p", "pytest_benchmark.plugin", "-c", str(cases / "pytest.ini")]
+    arguments += [f"--rootdir={cases}", f"--basetemp={entry.scratch}", "--tb=short"]
+    arguments += ["--continue-on-collection-errors", f"--benchmark-json={entry.benchmarks}"]
+    plugin = JobPlugin(requests, tell, **trial_settings(job.settings, entry.cell.id))
+    status = pytest.main(arguments, plugins=[plugin])
     return int(status) if status in {pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR} else 0
 
 
-def trial_settings(job: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings that a job gives to all its trials, as arguments of :class:`Trial`."""
-    settings: dict[str, Any] = {"timed": job.get("timed", True)}
-    if job.get("examples") is not None:
-        settings["examples"] = job["examples"]
-    if "memory" in job:
-        settings["memory"] = Path(job["memory"]) / entry["cell"]["id"]
-    if "told" in job:
-        settings["told"] = Path(job["told"])
-    return settings
+def trial_settings(settings: Settings, cell_id: str) -> dict[str, Any]:
+    """Return what a job says of all its trials, as arguments of :class:`Trial`; each cell has a memory of its own."""
+    return {
+        "timed": settings.timed,
+        **({} if settings.examples is None else {"examples": settings.examples}),
+        **({"memory": Path(settings.memory) / cell_id} if settings.memory else {}),
+        **({"told": Path(settings.told)} if settings.told else {}),
+    }
 
 
-def verify_imports(planned: dict[str, str]) -> dict[str, str]:
+def verify_imports(planned: Mapping[str, str]) -> dict[str, str]:
     """Import peft and return the versions that are really active.
 
     Raises ``ImportError`` when one of them is not the planned one: a record under a wrong
@@ -137,9 +129,9 @@ def verify_imports(planned: dict[str, str]) -> dict[str, str]:
     return active
 
 
-def device_facts(device: str) -> dict[str, Any]:
-    """Describe the GPU that the variants will run on; empty on CPU or without one."""
+def device_facts(device: str) -> Device | None:
+    """Return the GPUs that the variants will run on; None on CPU or without one."""
     torch = importlib.import_module("torch")
     if device == "cpu" or not torch.cuda.is_available():
-        return {}
-    return {"gpu": torch.cuda.get_device_name(0), "gpus": torch.cuda.device_count(), "cuda": torch.version.cuda}
+        return None
+    return Device(gpu=torch.cuda.get_device_name(0), gpus=torch.cuda.device_count(), cuda=torch.version.cuda)

@@ -20,6 +20,8 @@ SCHEMA = 1
 """Version of the record. 1: the first."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029]")
+"""JSON allows these within a text, but some readers end a line at them, and terminals obey some."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,10 +155,17 @@ def record_data(record: Record) -> dict[str, Any]:
 def record_line(record: Record) -> bytes:
     """Return a record as one line of JSON, UTF-8, with its line end: the one writer of records.
 
-    A lone surrogate, which UTF-8 cannot carry, is written as its escape in words.
+    A lone surrogate, which UTF-8 cannot carry, is written as its escape in words. Characters that end a line for
+    some readers, or move a terminal, are written as JSON's escapes and read back as they were.
     """
-    text = json.dumps(record_data(record), ensure_ascii=False)
-    return _SURROGATE.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text).encode() + b"\n"
+    return json_line(record_data(record)).encode() + b"\n"
+
+
+def json_line(data: Any) -> str:
+    """Return data as one line of JSON, without its line end, written as in :func:`record_line`."""
+    text = json.dumps(data, ensure_ascii=False)
+    text = _SURROGATE.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text)
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def cell_data(cell: CellFacts) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from harness.kit.outcomes import Unsupported
 from harness.kit.tokens import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 IN_USE: dict[str, Weights] = {}
@@ -39,7 +39,7 @@ class Weights:
     device_map: str | None = None
 
 
-def use_weights(weights: dict[str, dict[str, Any]]) -> None:
+def use_weights(weights: Mapping[str, Mapping[str, Any]]) -> None:
     """Use these checkpoints from now on, described as a job describes them."""
     IN_USE.clear()
     IN_USE.update({family: Weights(**facts) for family, facts in weights.items()})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 import re
 import tomllib
 from datetime import date
@@ -17,7 +18,8 @@ from typing import Any
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from harness.errors import MatrixError, UsageError
+from harness.errors import MOST_TOLD, MatrixError, UsageError
+from harness.escape import printable
 from harness.interface import CellState
 from harness.matrix.source import is_source, problem
 from harness.matrix.spec import Cell, Matrix, is_newest
@@ -33,6 +35,20 @@ _SECTIONS = {"matrix", "cell", "axes", "exclude", "state"}
 _DEFAULT_PYTHON = "3.11"
 LONGEST_LIMIT_S = 86_400
 """Seconds that one variant may be given: a day."""
+
+LARGEST_FILE = 1 << 20
+"""Bytes of a matrix file: what TOML makes of a larger one takes hundreds of times its memory."""
+
+MOST_CELLS = 20_000
+"""Cells of a matrix, those that are excluded among them; counted before the axes are multiplied."""
+
+LONGEST_VERSION = 100
+"""Characters of a version or a specifier of versions."""
+
+_DOTTED_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]{0,8}+\.[ \t]{0,8}+){16}""")
+"""A key of more than 16 parts: each is a table within a table, and none of ours has more than one."""
+
+_WIDEST_VALUE = 60
 
 
 def find_matrix(name: str) -> Path:
@@ -58,7 +74,13 @@ def find_matrix(name: str) -> Path:
 def load_matrix(name: str) -> Matrix:
     """Read a matrix by name or path. Raises :class:`UsageError` or :class:`MatrixError`."""
     path = find_matrix(name)
-    return parse_matrix(path.read_text(encoding="utf-8"), path)
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        text = data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MatrixError(path.name, [(None, f"cannot be read: {error}; a matrix is a TOML file in UTF-8")]) from None
+    return parse_matrix(text, path)
 
 
 def parse_matrix(text: str, path: Path) -> Matrix:
@@ -66,11 +88,19 @@ def parse_matrix(text: str, path: Path) -> Matrix:
 
     Raises :class:`MatrixError` with every mistake found, in the order of their lines.
     """
+    if len(text) > LARGEST_FILE:
+        raise MatrixError(path.name, [(None, f"larger than {LARGEST_FILE} bytes; split it into several matrices")])
+    if dotted := _DOTTED_KEY.search(text):
+        line = text.count("\n", 0, dotted.start()) + 1
+        raise MatrixError(path.name, [(line, "a key of more than 16 parts; write a plain name")])
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        raise MatrixError(path.name, [(int(line[1]) if line else None, f"not TOML: {error}")]) from None
+        found = re.search(r"line (\d+)", str(error))
+        raise MatrixError(path.name, [(int(found[1]) if found else None, f"not TOML: {error}")]) from None
+    except (ValueError, RecursionError) as error:
+        # A number of too many digits, a date that is none, brackets within brackets.
+        raise MatrixError(path.name, [(None, f"not TOML that can be read: {error}")]) from None
     return _Reader(text, path, data).matrix()
 
 
@@ -84,23 +114,24 @@ class _Reader:
 
     def matrix(self) -> Matrix:
         head = self.table("matrix", 0, self.data.get("matrix", {}), _HEAD_KEYS)
-        for section in self.data.keys() - _SECTIONS:
+        for section in sorted(self.data.keys() - _SECTIONS)[:MOST_TOLD]:
             self.problems.append((self.lines.get((section, 0, "")), _unknown("section", section, _SECTIONS)))
         limit = head.get("limit-seconds", 60)
         # nan compares with nothing, so that this refuses it, too.
         if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit <= LONGEST_LIMIT_S:
-            words = f"limit-seconds must be a number above 0, at most {LONGEST_LIMIT_S}, not {str(limit)[:40]}"
+            words = f"limit-seconds must be a number above 0, at most {LONGEST_LIMIT_S}, not {_quoted(limit)}"
             self.complain("matrix", 0, "limit-seconds", words)
         timed = head.get("latency", True)
         if not isinstance(timed, bool):
-            self.complain("matrix", 0, "latency", f"latency must be true or false, not {timed!r}")
+            self.complain("matrix", 0, "latency", f"latency must be true or false, not {_quoted(timed)}")
         examples = head.get("examples")
         if examples is not None and (isinstance(examples, bool) or not isinstance(examples, int) or examples < 1):
-            self.complain("matrix", 0, "examples", f"examples must be a whole number above 0, not {examples!r}")
-        listed = self.data.get("cell", [])
-        if not isinstance(listed, list):
-            self.problems.append((self.lines.get(("cell", 0, "")), "write [[cell]], with two brackets"))
+            self.complain("matrix", 0, "examples", f"examples must be a whole number above 0, not {_quoted(examples)}")
+        listed = self.listed("cell")
+        if len(listed) > MOST_CELLS:
+            self.problems.append((None, f"{len(listed)} cells; a matrix has at most {MOST_CELLS}"))
             listed = []
+        self.refuse_unprintable()
         self.states = self.known_states()
         explicit = [self.cell(index, one, head) for index, one in enumerate(listed)]
         product, excluded = self.product(head)
@@ -125,11 +156,27 @@ class _Reader:
             excluded=tuple(excluded),
         )
 
+    def listed(self, section: str) -> list[Any]:
+        """Return the tables of a section that is written with two brackets."""
+        tables = self.data.get(section, [])
+        if isinstance(tables, list):
+            return tables
+        self.problems.append((self.lines.get((section, 0, "")), f"write [[{section}]], with two brackets"))
+        return []
+
+    def refuse_unprintable(self) -> None:
+        """Complain about control characters, also those that TOML writes as escapes: titles and ids are shown."""
+        for section, content in self.data.items():
+            for index, table in enumerate(content if isinstance(content, list) else [content]):
+                for key, value in table.items() if isinstance(table, dict) else [("", table)]:
+                    if printable(text := f"{key}{_strings(value)}") != text:
+                        self.complain(section, index, key, f"{_quoted(key)} holds control characters; write plain text")
+
     def table(self, section: str, index: int, table: Any, keys: set[str]) -> dict[str, Any]:
         if not isinstance(table, dict):
             self.problems.append((self.lines.get((section, index, "")), f"{section} must be a table"))
             return {}
-        for key in table.keys() - keys:
+        for key in sorted(table.keys() - keys)[:MOST_TOLD]:
             self.complain(section, index, key, _unknown("key or package", key, keys))
         return {key: value for key, value in table.items() if key in keys}
 
@@ -155,19 +202,19 @@ class _Reader:
         before = len(self.problems)
         as_of = merged.get("as-of")
         if as_of is not None and type(as_of) is not date:
-            self.complain(*where, "as-of", f"as-of must be a date such as 2024-10-12, not {as_of!r}")
+            self.complain(*where, "as-of", f"as-of must be a date such as 2024-10-12, not {_quoted(as_of)}")
         cases = merged.get("cases", ["*"])
         if not isinstance(cases, list) or not all(isinstance(one, str) for one in cases):
             self.complain(*where, "cases", "cases must be a list of case names or patterns")
         python = merged.get("python", _DEFAULT_PYTHON)
-        if not isinstance(python, str) or not re.fullmatch(r"3\.\d+", python):
-            self.complain(*where, "python", f"python must be a minor version such as '3.11', not {python!r}")
+        if not isinstance(python, str) or not re.fullmatch(r"3\.\d{1,3}", python):
+            self.complain(*where, "python", f"python must be a minor version such as '3.11', not {_quoted(python)}")
         pins = {name: self.absolute(pin) for name, pin in pins.items()}
         known = next((facts for facts, rule in self.states if _is_covered(pins, rule)), {})
         state = merged.get("state", known.get("state", "ready"))
         says = "" if "state" in merged else known.get("says", "")
-        if state not in set(CellState):
-            self.complain(*where, "state", _unknown("state", str(state), set(CellState)))
+        if not isinstance(state, str) or state not in set(CellState):
+            self.complain(*where, "state", _unknown("state", _quoted(state), set(CellState)))
         if len(self.problems) > before:
             return None
         why = str(merged.get("why", ""))
@@ -177,6 +224,9 @@ class _Reader:
         axes = self.table("axes", 0, self.data.get("axes", {}), set(PACKAGES))
         if not axes:
             return [], []
+        for name in PACKAGES:
+            if name in head and name not in axes and (problem := _version_problem(name, head[name])):
+                self.complain("matrix", 0, name, problem)
         for name, values in axes.items():
             if not isinstance(values, list) or not values:
                 self.complain("axes", 0, name, f"the axis {name} must be a list of versions")
@@ -186,6 +236,9 @@ class _Reader:
                     self.complain("axes", 0, name, problem)
         rules = self.rules("exclude", {"why"})
         if self.problems:
+            return [], []
+        if (count := math.prod(len(values) for values in axes.values())) > MOST_CELLS:
+            self.complain("axes", 0, "", f"{count} cells; a matrix has at most {MOST_CELLS}")
             return [], []
         cells: list[Cell | None] = []
         excluded = []
@@ -202,18 +255,18 @@ class _Reader:
     def known_states(self) -> list[tuple[dict[str, Any], dict[str, SpecifierSet]]]:
         states = self.rules("state", {"why", "state", "says"})
         for index, (facts, _) in enumerate(states):
-            if facts["state"] not in set(CellState):
-                self.complain("state", index, "state", _unknown("state", str(facts["state"]), set(CellState)))
+            if not isinstance(facts["state"], str) or facts["state"] not in set(CellState):
+                self.complain("state", index, "state", _unknown("state", _quoted(facts["state"]), set(CellState)))
             try:
                 re.compile(str(facts["says"]))
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 self.complain("state", index, "says", f"says is not a regular expression: {error}")
         return states
 
     def rules(self, section: str, keys: set[str]) -> list[tuple[dict[str, Any], dict[str, SpecifierSet]]]:
         """Read tables that speak of windows of versions: their keys, and a specifier for each package."""
         rules = []
-        for index, table in enumerate(self.data.get(section, [])):
+        for index, table in enumerate(self.listed(section)):
             own = self.table(section, index, table, {*keys, *PACKAGES})
             for key in keys:
                 if not own.get(key):
@@ -221,9 +274,10 @@ class _Reader:
             rule = {}
             for name in own.keys() - keys:
                 try:
-                    rule[name] = SpecifierSet(own[name], prereleases=True)
+                    rule[name] = SpecifierSet(own[name] if len(own[name]) <= LONGEST_VERSION else "?", prereleases=True)
                 except (InvalidSpecifier, AttributeError, TypeError):
-                    self.complain(section, index, name, f"{name}: {own[name]!r} is not a specifier such as '<0.10'")
+                    words = f"{name}: {_quoted(own[name])} is not a specifier such as '<0.10'"
+                    self.complain(section, index, name, words)
             rules.append(({key: own.get(key) for key in keys}, rule))
         return rules
 
@@ -266,6 +320,8 @@ def _floats(pin: str) -> bool:
 
 
 def _version_problem(name: str, value: Any) -> str | None:
+    if isinstance(value, str) and len(value) > LONGEST_VERSION and not is_source(value):
+        return f"{name} = {_quoted(value)} is longer than {LONGEST_VERSION} characters"
     if isinstance(value, str) and is_source(value):
         return f"{name} cannot come from a source, only from a release" if name in LAYER_PACKAGES else problem(value)
     if isinstance(value, str) and is_newest(value):
@@ -273,11 +329,34 @@ def _version_problem(name: str, value: Any) -> str | None:
     try:
         Version(value)
     except (InvalidVersion, TypeError):
-        return f"{name} = {value!r} is not a version such as '4.45.2', nor 'newest', 'newest-1', git+URL@REF or a path"
+        what = "a version such as '4.45.2', nor 'newest', 'newest-1', git+URL@REF or a path"
+        return f"{name} = {_quoted(value)} is not {what}"
     return None
 
 
+def _strings(value: Any) -> str:
+    """Return the texts of a value, one after the other."""
+    match value:
+        case str():
+            return value
+        case list():
+            return "".join(map(_strings, value))
+        case dict():
+            return "".join(f"{key}{_strings(one)}" for key, one in value.items())
+    return ""
+
+
+def _quoted(value: Any) -> str:
+    """Return a value as a message quotes it, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return "a value that is too long to be written"
+    return text if len(text) <= _WIDEST_VALUE else f"{text[:_WIDEST_VALUE]}..."
+
+
 def _unknown(what: str, word: str, known: set[str]) -> str:
+    word = word[:_WIDEST_VALUE]
     close = difflib.get_close_matches(word, sorted(known), n=1)
     return f"unknown {what} {word!r}" + (
         f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from harness.escape import markdown, markdown_code, printable
 from harness.interface import CellState, Outcome
 from harness.judge.verdicts import Verdict
 from harness.packages import TOLD_PACKAGES
 from harness.paths import reports_folder
 from harness.report.grid import MARKS, across, aside, attention_groups, cell_text, legend, worst_verdict
 from harness.report.pivot import all_marks, mark_order, pivot_of
+from harness.report.shown import shown
 from harness.report.timings import CHART, growth_sections, latency_rows, newest_rows, scale_of
 
 if TYPE_CHECKING:
@@ -35,12 +38,14 @@ def write_reports(summary: Summary, diff: str = "") -> list[Path]:
         "report.json": json.dumps(as_json(summary), ensure_ascii=False, indent=1),
     }
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        # A lone surrogate, which only the JSON may hold, becomes JSON's own escape.
+        (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     return [folder / name for name in texts]
 
 
 def render(template: str, summary: Summary, diff: str = "") -> str:
-    """Fill a template of ``harness/report/templates``."""
+    """Fill a template of ``harness/report/templates``; what records and plans brought stays text, whatever it holds."""
+    summary, diff = shown(summary), printable(diff)
     environment = Environment(
         loader=PackageLoader("harness.report"),
         autoescape=select_autoescape(["html.jinja"]),
@@ -49,10 +54,13 @@ def render(template: str, summary: Summary, diff: str = "") -> str:
         lstrip_blocks=True,
     )
     environment.filters["cell_line"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
+    environment.filters["markdown"] = lambda text: markdown(str(text))
+    environment.filters["markdown_code"] = lambda text: markdown_code(str(text))
     rows = latency_rows(summary)
     return environment.get_template(template).render(
         summary=summary,
         diff=diff,
+        fence="`" * max(3, 1 + max(map(len, re.findall("`+", diff)), default=0)),
         pivot=pivot_of(summary),
         all_marks=all_marks,
         mark_order=mark_order,
@@ -87,6 +95,7 @@ def variant_rows(summary: Summary, case: str) -> dict[str, dict[str, Judged]]:
 
 def junit(summary: Summary) -> str:
     """Give JUnit XML: a suite for each cell; what needs a person fails, what was not measured is skipped."""
+    summary = shown(summary)
     root = ET.Element("testsuites", name=summary.title)
     for cell in summary.cells:
         skipped = cell in summary.skipped()
@@ -96,7 +105,7 @@ def junit(summary: Summary) -> str:
         suite = ET.SubElement(root, "testsuite", name=cell.id, tests=str(count), failures=str(failures))
         if skipped:
             absent = ET.SubElement(suite, "testcase", classname=cell.id, name="environment")
-            ET.SubElement(absent, "skipped", message=_printable(f"{cell.state}: {cell.words}"))
+            ET.SubElement(absent, "skipped", message=f"{cell.state}: {cell.words}")
         if amiss:
             broken = ET.SubElement(suite, "testcase", classname=cell.id, name="environment")
             ET.SubElement(broken, "failure", message=cell.state).text = cell.words
@@ -107,9 +116,9 @@ def junit(summary: Summary) -> str:
             said = (one.record and one.record.message) or ("" if one.label == str(one.verdict) else one.words)
             words = f"{one.label}: {one.outcome}: {said}"
             if one.needs_a_person:
-                ET.SubElement(test, "failure", message=_printable(words))
+                ET.SubElement(test, "failure", message=words)
             elif one.outcome == Outcome.NO_DEVICE:
-                ET.SubElement(test, "skipped", message=_printable(words))
+                ET.SubElement(test, "skipped", message=words)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True)
 
@@ -159,8 +168,3 @@ def as_json(summary: Summary) -> dict[str, Any]:
             for one in summary.claims
         ],
     }
-
-
-def _printable(text: str) -> str:
-    """Drop control characters, which XML 1.0 cannot carry."""
-    return "".join(character for character in text if character.isprintable() or character in "\t\n")

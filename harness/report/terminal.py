@@ -22,6 +22,7 @@ from harness.report.grid import (
     worst_verdict,
 )
 from harness.report.pivot import NOT_READY, pivot_of, worst_mark
+from harness.report.shown import shown
 
 if TYPE_CHECKING:
     from harness.judge.summary import Summary
@@ -43,15 +44,16 @@ def console() -> Console:
 
 def print_summary(summary: Summary, out: Console) -> None:
     """Print the grid, the claims, and what needs a person."""
-    shown = [name for name in TOLD_PACKAGES if name != "torch" or len(_torches(summary)) > 1]
-    one_torch = "" if "torch" in shown else f", torch {''.join(_torches(summary))}"
-    out.print(f"\n{summary.title} ({summary.device}{one_torch})", style="bold")
+    summary = shown(summary)
+    packages = [name for name in TOLD_PACKAGES if name != "torch" or len(_torches(summary)) > 1]
+    one_torch = "" if "torch" in packages else f", torch {''.join(_torches(summary))}"
+    out.print(escape(f"\n{summary.title} ({summary.device}{one_torch})"), style="bold")
     if pivot := pivot_of(summary):
         _print_pivot(pivot, out)
     elif len(across(summary)) > _CASES_ACROSS:
-        _print_cases(summary, shown, out)
+        _print_cases(summary, packages, out)
     else:
-        _print_cells(summary, shown, out)
+        _print_cells(summary, packages, out)
     out.print(legend(), style="dim")
     _print_claims(summary, out)
     print_attention(summary, out)
@@ -66,41 +68,41 @@ def _print_pivot(pivot: Pivot, out: Console) -> None:
     table.add_column("", no_wrap=True)
     for version in pivot.column_versions:
         major, _, rest = version.partition(".")
-        table.add_column(f"{major}.\n{rest}", no_wrap=True)
+        table.add_column(escape(f"{major}.\n{rest}"), no_wrap=True)
     for label, entries in pivot.joined(worst_mark):
-        table.add_row(label.partition(" to ")[0] + (" .." if " to " in label else ""), *entries)
+        table.add_row(escape(label.partition(" to ")[0]) + (" .." if " to " in label else ""), *entries)
     out.print(table)
 
 
-def _print_cells(summary: Summary, shown: list[str], out: Console) -> None:
+def _print_cells(summary: Summary, packages: list[str], out: Console) -> None:
     columns = across(summary)
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="bold")
-    for name in shown:
+    for name in packages:
         table.add_column(HEADINGS.get(name, name), no_wrap=True)
     for case in columns:
         table.add_column(heading(case, _COLUMN), overflow="fold", max_width=_COLUMN)
     for cell in summary.cells:
-        versions = [cell.versions.get(name, "-").partition("+")[0] for name in shown]
+        versions = [cell.versions.get(name, "-").partition("+")[0] for name in packages]
         row = []
         for case in columns:
             verdict = worst_verdict(cell.of_case(case.name))
             style = _STYLES.get(verdict, "")
             text = cell_text(cell, case.name)
             row.append(f"[{style}]{text}[/]" if style else text)
-        table.add_row(*versions, *row)
+        table.add_row(*map(escape, versions), *row)
     out.print(table)
     for line in aside(summary):
-        out.print(line)
+        out.print(escape(line))
 
 
-def _print_cases(summary: Summary, shown: list[str], out: Console) -> None:
+def _print_cases(summary: Summary, packages: list[str], out: Console) -> None:
     """Print cases down and cells across, with a column for no more than what did not pass."""
-    shown = [name for name in shown if any(name in cell.versions for cell in summary.cells)]
+    packages = [name for name in packages if any(name in cell.versions for cell in summary.cells)]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("\n".join(shown), overflow="fold")
+    table.add_column("\n".join(packages), overflow="fold")
     for cell in summary.cells:
-        versions = (cell.versions.get(name, "-").partition("+")[0] for name in shown)
-        table.add_column("\n".join(versions), overflow="fold", max_width=_NARROW)
+        versions = (cell.versions.get(name, "-").partition("+")[0] for name in packages)
+        table.add_column(escape("\n".join(versions)), overflow="fold", max_width=_NARROW)
     for case in summary.cases:
         row = []
         for cell in summary.cells:
@@ -131,18 +133,19 @@ def _print_claims(summary: Summary, out: Console) -> None:
 
 def print_attention(summary: Summary, out: Console) -> None:
     """Print what somebody has to look at, the same words once; nothing when there is nothing."""
+    summary = shown(summary)
     for cell in summary.skipped():
-        out.print(f"\nskipped {cell.id}: {escape(cell.words[:400])}", highlight=False)
+        out.print(escape(f"\nskipped {cell.id}: {cell.words[:400]}"), highlight=False)
     for cell in summary.cells_for_a_person():
-        out.print(f"\n[red]{cell.state}[/] {cell.id}: {escape(cell.words[:400])}")
+        out.print(f"\n[red]{cell.state}[/] " + escape(f"{cell.id}: {cell.words[:400]}"))
     groups = attention_groups(summary)
     if not groups:
         return
     out.print("\nNeeds a person", style="bold")
     for verdict, case, words, members in groups[:_SHOWN]:
         style = _STYLES[Verdict(verdict.partition(":")[0])]
-        out.print(f"  [{style}]{verdict}[/] {len(members)} x {case}: {escape(words[:180])}", highlight=False)
+        out.print(f"  [{style}]{verdict}[/] {len(members)} x {escape(f'{case}: {words[:180]}')}", highlight=False)
         first = members[0]
-        out.print(f"      e.g. {'-'.join(first.variant.values())}\n      in {first.cell}", style="dim")
+        out.print(escape(f"      e.g. {'-'.join(first.variant.values())}\n      in {first.cell}"), style="dim")
     if len(groups) > _SHOWN:
         out.print(f"  and {len(groups) - _SHOWN} more kinds; the report has them all")

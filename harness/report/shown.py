@@ -1,0 +1,69 @@
+"""A judged run whose texts can be shown: what a report takes from records and plans, made printable in one place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from harness.escape import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.contracts.record import VariantRecord
+    from harness.judge.summary import CellSummary, Summary
+    from harness.judge.verdicts import AuditedClaim, Judged
+
+
+def shown(summary: Summary) -> Summary:
+    """Return the summary with control characters as escapes, in whatever a record or a plan may have brought.
+
+    Cases and claims are ours; evidence is shown nowhere.
+    """
+    machine = summary.machine
+    return replace(
+        summary,
+        run=printable(summary.run),
+        matrix=printable(summary.matrix),
+        title=printable(summary.title),
+        device=printable(summary.device),
+        machine=replace(machine, cpu=printable(machine.cpu), gpu=_maybe(machine.gpu)),
+        cells=tuple(_cell(cell) for cell in summary.cells),
+        claims=tuple(_claim(claim) for claim in summary.claims),
+    )
+
+
+def _cell(cell: CellSummary) -> CellSummary:
+    facts = replace(
+        cell.facts, id=printable(cell.facts.id), why=printable(cell.facts.why), pins=_mapping(cell.facts.pins)
+    )
+    judged = tuple(_judged(one) for one in cell.judged)
+    return replace(cell, id=printable(cell.id), words=printable(cell.words), facts=facts, judged=judged)
+
+
+def _judged(one: Judged) -> Judged:
+    return replace(
+        one,
+        cell=printable(one.cell),
+        case=printable(one.case),
+        variant=_mapping(one.variant),
+        record=_record(one.record) if one.record else None,
+    )
+
+
+def _record(record: VariantRecord) -> VariantRecord:
+    cell = replace(record.cell, packages=_mapping(record.cell.packages))
+    return replace(record, signature=_maybe(record.signature), message=_maybe(record.message), cell=cell)
+
+
+def _claim(claim: AuditedClaim) -> AuditedClaim:
+    agreeing, disagreeing = (tuple(map(printable, cells)) for cells in (claim.agreeing, claim.disagreeing))
+    return replace(claim, agreeing=agreeing, disagreeing=disagreeing, example=printable(claim.example))
+
+
+def _mapping(texts: Mapping[str, str]) -> dict[str, str]:
+    return {printable(name): printable(text) for name, text in texts.items()}
+
+
+def _maybe(text: str | None) -> str | None:
+    return None if text is None else printable(text)
