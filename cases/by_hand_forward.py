@@ -1,0 +1,97 @@
+"""Plain ``forward`` gives the logits that the stored numbers give by hand, on every family, padded or not.
+
+huggingface/peft#869, #1093, #1901 and #2883 changed what a prompt does without any error. The reference reads the
+adapter's parameters by name and computes with the base model alone: embeddings before the text's, or keys and values in
+every layer's attention. It answers each text by itself; the code under test gets one text, or three in a padded batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.interface import Variants
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.kit.trial import Trial
+
+DOCUMENT = None
+UPSTREAM = (
+    "https://github.com/huggingface/peft/issues/869",
+    "https://github.com/huggingface/peft/issues/1093",
+    "https://github.com/huggingface/peft/pull/1901",
+    "https://github.com/huggingface/peft/pull/2883",
+)
+ORACLE = "by hand"
+DECODERS = (
+    "llama",
+    "qwen2",
+    "gpt2",
+    "bloom",
+    "opt",
+    "mistral",
+    "qwen3",
+    "gemma2",
+    "gemma3",
+    "gpt_neox",
+    "falcon",
+    "gpt_bigcode",
+    "qwen2_moe",
+)
+COMMON = ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning", "p_tuning_lstm", "cartridge")
+VARIANTS = (
+    Variants(
+        axes={
+            "model": DECODERS,
+            "method": (*COMMON, "multitask_prompt_tuning", "cpt", "lora"),
+            "layout": ("alone", "left", "right"),
+        },
+    ),
+    Variants(
+        axes={
+            "model": ("llama", "mistral", "gpt2"),
+            "method": ("adaption_prompt",),
+            "layout": ("alone", "left", "right"),
+        },
+    ),
+    Variants(
+        axes={
+            "model": ("t5", "bart"),
+            "method": (*COMMON, "multitask_prompt_tuning", "lora"),
+            "layout": ("alone", "right"),
+        },
+    ),
+    Variants(axes={"model": ("bert", "roberta"), "method": (*COMMON, "lora"), "layout": ("alone", "right")}),
+)
+EXPECTATIONS = ()
+
+
+def check(trial: Trial) -> None:
+    """Compare the logits of every text with those that its adapter's numbers give by hand (the oracle by hand)."""
+    from harness.kit.by_hand import ByHand, in_memory
+    from harness.kit.by_hand_check import (
+        Gap,
+        adapted,
+        bare_model,
+        by_forward,
+        hold,
+        make_batch,
+        more_inputs,
+        need_base_alone,
+        readings,
+        wanted_by_forward,
+    )
+
+    device = trial.torch_device()
+    need_base_alone(trial, "forward")
+    model = adapted(trial)
+    stored = in_memory(model, trial.method)
+    batch = make_batch(trial.layout, device=device)
+
+    def wanted(reference: ByHand, gap: Gap = Gap.NONE) -> list[torch.Tensor]:
+        return wanted_by_forward(reference, trial.model, batch, gap=gap)
+
+    reference = ByHand(bare_model(trial.model, device), trial.model, stored)
+    found = by_forward(model, trial.model, batch, **more_inputs(trial.method, batch))
+    hold(trial, "forward", found, wanted(reference), readings(trial, stored, batch, wanted))

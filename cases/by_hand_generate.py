@@ -1,0 +1,99 @@
+"""Greedy ``generate`` chooses each token by the logits that the stored numbers give by hand, padded or not.
+
+huggingface/peft#1093, #2096, #2106 and #2123: prompts that were lost, doubled or moved away from their text inside
+``generate`` alone. Scores are compared at every step, not tokens alone, which hide what changes no first place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.interface import Variants
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.kit.trial import Trial
+
+DOCUMENT = None
+UPSTREAM = (
+    "https://github.com/huggingface/peft/issues/1093",
+    "https://github.com/huggingface/peft/pull/2096",
+    "https://github.com/huggingface/peft/pull/2106",
+    "https://github.com/huggingface/peft/issues/2123",
+)
+ORACLE = "by hand"
+DECODERS = (
+    "llama",
+    "qwen2",
+    "gpt2",
+    "bloom",
+    "opt",
+    "mistral",
+    "qwen3",
+    "gemma2",
+    "gemma3",
+    "gpt_neox",
+    "falcon",
+    "gpt_bigcode",
+    "qwen2_moe",
+)
+COMMON = ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning", "p_tuning_lstm", "cartridge")
+VARIANTS = (
+    Variants(
+        axes={
+            "model": DECODERS,
+            "method": (*COMMON, "multitask_prompt_tuning", "cpt", "lora"),
+            "layout": ("alone", "left"),
+        },
+    ),
+    Variants(
+        axes={
+            "model": ("llama", "mistral", "gpt2"),
+            "method": ("adaption_prompt",),
+            "layout": ("alone", "left"),
+        },
+    ),
+    Variants(
+        axes={
+            "model": ("t5", "bart"),
+            "method": (*COMMON, "multitask_prompt_tuning", "lora"),
+            "layout": ("alone", "right"),
+        },
+    ),
+)
+EXPECTATIONS = ()
+
+
+def check(trial: Trial) -> None:
+    """Compare the scores of every step with the logits by hand of the text and the tokens so far (the oracle by hand)."""
+    from harness.kit.by_hand import ByHand, in_memory
+    from harness.kit.by_hand_check import (
+        Gap,
+        adapted,
+        bare_model,
+        by_generate,
+        chosen_by_scores,
+        hold,
+        make_batch,
+        more_inputs,
+        need_base_alone,
+        readings,
+        start_of,
+        wanted_by_generate,
+    )
+
+    device = trial.torch_device()
+    need_base_alone(trial, "generate")
+    model = adapted(trial)
+    stored = in_memory(model, trial.method)
+    batch = make_batch(trial.layout, device=device)
+    base = bare_model(trial.model, device)
+    said = by_generate(model, batch, **more_inputs(trial.method, batch))
+
+    def wanted(reference: ByHand, gap: Gap = Gap.NONE) -> list[torch.Tensor]:
+        return wanted_by_generate(reference, trial.model, batch, said.tokens, start=start_of(base), gap=gap)
+
+    reference = ByHand(base, trial.model, stored)
+    hold(trial, "generate", said.scores, wanted(reference), readings(trial, stored, batch, wanted))
+    trial.expect(chosen_by_scores(said), "generate: a token is not the one of the highest score")

@@ -1,0 +1,99 @@
+"""An adapter that was saved and loaded answers what the numbers in its file give by hand.
+
+huggingface/peft#2043 and #2047: p-tuning after save and load. The file is read with safetensors and its config as JSON,
+not through PEFT; and what it holds has to give the same answers by hand as the parameters that were saved.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.interface import Variants
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.kit.trial import Trial
+
+DOCUMENT = None
+UPSTREAM = ("https://github.com/huggingface/peft/issues/2043", "https://github.com/huggingface/peft/pull/2047")
+ORACLE = "by hand"
+DECODERS = (
+    "llama",
+    "qwen2",
+    "gpt2",
+    "bloom",
+    "opt",
+    "mistral",
+    "qwen3",
+    "gemma2",
+    "gemma3",
+    "gpt_neox",
+    "falcon",
+    "gpt_bigcode",
+    "qwen2_moe",
+)
+COMMON = ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning", "p_tuning_lstm", "cartridge")
+VARIANTS = (
+    Variants(
+        axes={"model": DECODERS, "method": (*COMMON, "multitask_prompt_tuning", "cpt", "lora"), "aspect": ("forward",)},
+    ),
+    Variants(axes={"model": ("llama", "mistral", "gpt2"), "method": ("adaption_prompt",), "aspect": ("forward",)}),
+    Variants(axes={"model": ("t5", "bart", "bert", "roberta"), "method": (*COMMON, "lora"), "aspect": ("forward",)}),
+    Variants(
+        axes={
+            "model": ("llama", "gpt2", "bloom"),
+            "method": (*COMMON, "multitask_prompt_tuning", "cpt", "lora"),
+            "aspect": ("generate",),
+        },
+    ),
+)
+EXPECTATIONS = ()
+
+
+def check(trial: Trial) -> None:
+    """Compare what was saved with what was in memory, by hand both; then what was loaded with the file (by hand)."""
+    import peft
+
+    from harness.kit.by_hand import ByHand, in_file, in_memory
+    from harness.kit.by_hand_check import (
+        Gap,
+        adapted,
+        bare_model,
+        by_forward,
+        by_generate,
+        fresh_base,
+        hold,
+        make_batch,
+        more_inputs,
+        readings,
+        start_of,
+        wanted_by_forward,
+        wanted_by_generate,
+    )
+
+    device = trial.torch_device()
+    model = adapted(trial)
+    base, batch = bare_model(trial.model, device), make_batch("alone", device=device)
+    before = ByHand(base, trial.model, in_memory(model, trial.method))
+    model.save_pretrained(trial.scratch)
+    stored = in_file(trial.scratch, trial.method)
+    reference = ByHand(base, trial.model, stored)
+    saved, kept = (wanted_by_forward(one, trial.model, batch) for one in (reference, before))
+    hold(trial, "the file against the memory", saved, kept)
+    loaded = peft.PeftModel.from_pretrained(fresh_base(trial), str(trial.scratch)).eval()
+    inputs = more_inputs(trial.method, batch)
+    if trial.aspect == "forward":
+
+        def wanted(reference: ByHand, gap: Gap = Gap.NONE) -> list[torch.Tensor]:
+            return wanted_by_forward(reference, trial.model, batch, gap=gap)
+
+        found = by_forward(loaded, trial.model, batch, **inputs)
+        hold(trial, "loaded", found, saved, readings(trial, stored, batch, wanted))
+        return
+    said = by_generate(loaded, batch, **inputs)
+
+    def wanted_steps(reference: ByHand, gap: Gap = Gap.NONE) -> list[torch.Tensor]:
+        return wanted_by_generate(reference, trial.model, batch, said.tokens, start=start_of(base), gap=gap)
+
+    hold(trial, "loaded", said.scores, wanted_steps(reference), readings(trial, stored, batch, wanted_steps))
