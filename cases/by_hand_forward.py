@@ -39,12 +39,16 @@ DECODERS = (
     "gpt_bigcode",
     "qwen2_moe",
 )
-COMMON = ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning", "p_tuning_lstm", "cartridge")
+ANY_TASK = ("prompt_tuning", "prefix_tuning", "p_tuning", "cartridge", "lora")
+DECODERS_TASK = ("prompt_tuning", "prefix_tuning", "p_tuning", "cartridge", "lora", "multitask_prompt_tuning", "cpt")
+REPARAMETRISED = ("prefix_tuning_projection", "p_tuning_lstm")
+"""What differs in how the prompt is computed, and not in what is done with it: one layout is enough."""
+
 VARIANTS = (
     Variants(
         axes={
             "model": DECODERS,
-            "method": (*COMMON, "multitask_prompt_tuning", "cpt", "lora"),
+            "method": DECODERS_TASK,
             "layout": ("alone", "left", "right"),
         },
     ),
@@ -53,16 +57,18 @@ VARIANTS = (
             "model": ("llama", "mistral", "gpt2"),
             "method": ("adaption_prompt",),
             "layout": ("alone", "left", "right"),
-        },
+        }
     ),
     Variants(
         axes={
             "model": ("t5", "bart"),
-            "method": (*COMMON, "multitask_prompt_tuning", "lora"),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "cartridge", "lora", "multitask_prompt_tuning"),
             "layout": ("alone", "right"),
         },
     ),
-    Variants(axes={"model": ("bert", "roberta"), "method": (*COMMON, "lora"), "layout": ("alone", "right")}),
+    Variants(axes={"model": ("bert", "roberta"), "method": ANY_TASK, "layout": ("alone", "right")}),
+    Variants(axes={"model": DECODERS, "method": REPARAMETRISED, "layout": ("alone",)}),
+    Variants(axes={"model": ("t5", "bart", "bert", "roberta"), "method": REPARAMETRISED, "layout": ("alone",)}),
 )
 EXPECTATIONS = ()
 

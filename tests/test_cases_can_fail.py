@@ -90,8 +90,71 @@ def weaker(self, **_):
     self.get_input_embeddings().weight.data.mul_(0.9)
 
 
+def prompt(change):
+    """What get_prompt makes of the stored numbers is changed: a tensor, or a tensor for each layer."""
+    def fault():
+        import peft
+        real = peft.PeftModel.get_prompt
+        def changed(self, *args, **kwargs):
+            found = real(self, *args, **kwargs)
+            return tuple(change(one) for one in found) if isinstance(found, tuple) else change(found)
+        return mock.patch.object(peft.PeftModel, "get_prompt", changed)
+    return fault
+
+
+def to_base(change):
+    """What the base model inside is given is changed, there alone."""
+    def fault():
+        import peft
+        real = peft.PeftModelForCausalLM.forward
+        def forward(self, *args, **kwargs):
+            hook = lambda module, given, named: (given, change(dict(named)))
+            handle = self.get_base_model().register_forward_pre_hook(hook, with_kwargs=True)
+            try:
+                return real(self, *args, **kwargs)
+            finally:
+                handle.remove()
+        return mock.patch.object(peft.PeftModelForCausalLM, "forward", forward)
+    return fault
+
+
+def first_masked(named):
+    named["attention_mask"] = named["attention_mask"].clone()
+    named["attention_mask"][:, 0] = 0
+    return named
+
+
+def one_further(named):
+    import torch
+    length = named["inputs_embeds"].shape[1]
+    return {**named, "position_ids": torch.arange(1, length + 1)[None]}
+
+
+def rows_reversed():
+    """What is saved has its virtual tokens in the other order."""
+    import peft
+    real = peft.PeftModel.get_prompt_embedding_to_save
+    reversed_ = lambda self, *args: real(self, *args).flip(0).contiguous()
+    return mock.patch.object(peft.PeftModel, "get_prompt_embedding_to_save", reversed_)
+
+
+def first_task_for_all():
+    """Every row gets the prompt of the first task."""
+    from peft.tuners.multitask_prompt_tuning.model import MultitaskPromptEmbedding
+    real = MultitaskPromptEmbedding.forward
+    first = lambda self, indices, task_ids: real(self, indices, task_ids * 0)
+    return mock.patch.object(MultitaskPromptEmbedding, "forward", first)
+
+
 FAULTS = {
     "none": contextlib.nullcontext,
+    "prompt_one_in_a_thousand": prompt(lambda found: found * 1.001),
+    "prompt_twice_its_first_half": prompt(lambda found: found[:, :10].repeat(1, 2, 1)),
+    "first_virtual_token_masked": to_base(first_masked),
+    "positions_one_further": to_base(one_further),
+    "projection_without_tanh": method("torch.nn.Tanh", "forward", lambda self, given: given),
+    "first_task_for_all": first_task_for_all,
+    "rows_reversed": rows_reversed,
     "generate_forgets": generate_forgets,
     "one_row_for_all": forward(lambda k: {**k, "input_ids": k["input_ids"][:1].expand_as(k["input_ids"])}),
     "labels_shifted": forward(lambda k: {**k, "labels": k["labels"].roll(1, -1) if "labels" in k else None}),
@@ -115,6 +178,20 @@ SEEN = (
     # case, the variant's values, the fault
     ("assisted_decoding", ("llama", LORA, "assistant"), "generate_forgets"),
     ("beam_search", ("gpt2", PROMPT, "cached"), "generate_forgets"),
+    ("by_hand_forward", ("gpt2", PROMPT, "alone"), "prompt_one_in_a_thousand"),
+    ("by_hand_forward", ("gpt2", "prefix_tuning", "alone"), "prompt_one_in_a_thousand"),
+    ("by_hand_forward", ("gpt_neox", "p_tuning", "alone"), "prompt_one_in_a_thousand"),
+    ("by_hand_forward", ("gpt2", PROMPT, "alone"), "prompt_twice_its_first_half"),
+    ("by_hand_forward", ("opt", "p_tuning_lstm", "alone"), "first_virtual_token_masked"),
+    ("by_hand_forward", ("gpt2", PROMPT, "right"), "positions_one_further"),
+    ("by_hand_forward", ("bloom", "prefix_tuning_projection", "alone"), "projection_without_tanh"),
+    ("by_hand_forward", ("qwen2", "multitask_prompt_tuning", "right"), "first_task_for_all"),
+    ("by_hand_generate", ("gpt2", PROMPT, "alone"), "prompt_one_in_a_thousand"),
+    ("by_hand_generate", ("opt", PROMPT, "left"), "generate_forgets"),
+    ("by_hand_generate", ("gpt2", LORA, "left"), "generate_forgets"),
+    ("by_hand_loaded", ("gpt2", "p_tuning", "forward"), "rows_reversed"),
+    ("by_hand_loaded", ("gpt2", PROMPT, "generate"), "loaded_adapter_lost"),
+    ("by_hand_loaded", ("opt", LORA, "forward"), "loaded_adapter_lost"),
     ("callers_cache", ("llama", LORA, "second_turn"), "generate_forgets"),
     ("classification_head", ("gpt2", LORA), "loaded_head_lost"),
     ("compiled_forward", ("llama", PROMPT), "compiled_without"),

@@ -39,6 +39,7 @@ PREFIXES = frozenset({"prefix_tuning", "prefix_tuning_projection", "cartridge"})
 STAND_IN = 1
 """The token that stands where a prefix comes to be; any token but padding would do."""
 
+
 @dataclass(frozen=True, kw_only=True)
 class Stored:
     """An adapter's tensors by name, without its own name in them, and its config by name."""
@@ -102,7 +103,13 @@ class ByHand:
 
     @torch.no_grad()
     def logits(
-        self, ids: torch.Tensor, *, task: int = 0, answer: torch.Tensor | None = None, gap: int = 0, counted: bool = True
+        self,
+        ids: torch.Tensor,
+        *,
+        task: int = 0,
+        answer: torch.Tensor | None = None,
+        gap: int = 0,
+        counted: bool = True,
     ) -> torch.Tensor:
         """Compute the logits of one text, ``(length, vocabulary)`` as float32; an encoder's last hidden states.
 
@@ -114,7 +121,13 @@ class ByHand:
         return self.differentiable(ids, task=task, answer=answer, gap=gap, counted=counted).float()
 
     def differentiable(
-        self, ids: torch.Tensor, *, task: int = 0, answer: torch.Tensor | None = None, gap: int = 0, counted: bool = True
+        self,
+        ids: torch.Tensor,
+        *,
+        task: int = 0,
+        answer: torch.Tensor | None = None,
+        gap: int = 0,
+        counted: bool = True,
     ) -> torch.Tensor:
         """Compute as :meth:`logits` does, in the model's dtype and with autograd's graph."""
         inputs: dict[str, Any] = {} if answer is None else {"decoder_input_ids": answer}
@@ -172,7 +185,7 @@ def _lengthened(mask: torch.Tensor, tokens: int) -> torch.Tensor:
 
 @contextmanager
 def added_weights(base: Any, tensors: Mapping[str, torch.Tensor], scale: float) -> Iterator[None]:
-    """Add LoRA's products to the weights of a base model inside the context: Hu and others 2021, ``W + scale * B A``."""
+    """Add LoRA's products to a base model's weights inside the context: ``W + scale * B A`` (Hu and others 2021)."""
     before = {}
     for name, first in tensors.items():
         path, found, _ = name.removeprefix("base_model.model.").partition(".lora_A.")

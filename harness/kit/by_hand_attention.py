@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import linear
 
+from harness.kit.families import HIDDEN
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -89,8 +91,9 @@ class Layout(StrEnum):
     """Which part of a stored prefix is whose; a part is one layer's keys or values, all tokens of it."""
 
     BY_LAYER = "a layer's keys, its values, the next layer's keys"
-    KEYS_FIRST = "all layers' keys, then all values"
-    """Bloom's before transformers 4.44, when its cache was its own."""
+    OLD_BLOOM = "all layers' keys, in another shape's order, then all values"
+    """Bloom's before transformers 4.44, when its cache was its own: PEFT swapped tokens with heads where it was to swap
+    tokens with numbers, so that the keys' numbers are dealt out to other tokens and heads."""
     TWICE = "by layer, dealt out four at a time, twice"
     """An encoder-decoder's: the parts are written out twice and each layer takes the next four, of which the first two
     are for its attention to itself; the others were meant for its attention to the encoder, and are not used."""
@@ -102,11 +105,17 @@ def prefix_layers(table: torch.Tensor, layers: int, layout: Layout = Layout.BY_L
     match layout:
         case Layout.BY_LAYER:
             order = [(2 * layer, 2 * layer + 1) for layer in range(layers)]
-        case Layout.KEYS_FIRST:
+        case Layout.OLD_BLOOM:
+            parts = (*(_dealt_out(part) for part in parts[:layers]), *parts[layers:])
             order = [(layer, layers + layer) for layer in range(layers)]
         case Layout.TWICE:
             order = [(4 * layer % (2 * layers), (4 * layer + 1) % (2 * layers)) for layer in range(layers)]
     return [KeysAndValues(keys=parts[keys], values=parts[values]) for keys, values in order]
+
+
+def _dealt_out(keys: torch.Tensor) -> torch.Tensor:
+    """Read ``(tokens, heads * size)`` as if it were ``(heads, size, tokens)``."""
+    return keys.reshape(keys.shape[1], keys.shape[0]).T
 
 
 @contextmanager
@@ -174,15 +183,26 @@ def _fused(stored: KeysAndValues, heads: int, order: str) -> Change:
             by_head[:, :, 1] = stored.keys.to(output.dtype).view(tokens, heads, -1)
             by_head[:, :, 2] = stored.values.to(output.dtype).view(tokens, heads, -1)
         else:
-            width = stored.keys.shape[1]
-            written[0, :tokens, -2 * width : -width] = stored.keys.to(output.dtype)
-            written[0, :tokens, -width:] = stored.values.to(output.dtype)
+            width = _key_width(output.shape[-1], heads)
+            # Stored for each query head before PEFT knew that one key serves them all: the first counts.
+            written[0, :tokens, -2 * width : -width] = stored.keys[:, :width].to(output.dtype)
+            written[0, :tokens, -width:] = stored.values[:, :width].to(output.dtype)
         return written
 
     return change
 
 
-ADAPTION_ATTENTION = {"llama": "model.layers.{}.self_attn", "mistral": "model.layers.{}.self_attn", "gpt2": "transformer.h.{}.attn"}  # fmt: skip
+def _key_width(width: int, heads: int) -> int:
+    """Say how wide the keys are in a projection to so many query heads and as many key and value heads, or one."""
+    size = HIDDEN // heads
+    return HIDDEN if width == 3 * HIDDEN else size
+
+
+ADAPTION_ATTENTION = {
+    "llama": "model.layers.{}.self_attn",
+    "mistral": "model.layers.{}.self_attn",
+    "gpt2": "transformer.h.{}.attn",
+}
 """The attention that an adaption prompt goes into, by family."""
 
 
@@ -212,7 +232,7 @@ def gated_prompts(base: Any, family: str, prompts: Mapping[int, AdaptionPrompt])
 
     Zhang and others 2023 (LLaMA-Adapter), section 3.2: queries, turned by their positions, attend to the prompt's keys
     and values with a softmax of their own, times the gate; the sum goes through the output projection with the rest.
-    On GPT-2 PEFT adds it behind that projection, which is no layer of the paper's, and is taken as the definition there.
+    On GPT-2 PEFT adds it behind that projection. The paper has no GPT-2: there this is taken as the definition.
     """
     with ExitStack() as hooks:
         for layer, prompt in prompts.items():
@@ -277,7 +297,7 @@ def rotary_base(config: Any) -> float:
 
 
 def turned(states: torch.Tensor, *, theta: float) -> torch.Tensor:
-    """Turn ``(rows, length, heads, size)`` by the positions 0, 1, 2...: Su and others 2021, halves as Llama has them."""
+    """Turn ``(rows, length, heads, size)`` by the positions 0, 1, 2...: Su and others 2021, in Llama's halves."""
     length, size = states.shape[1], states.shape[-1]
     frequencies = theta ** (-torch.arange(0, size, 2, device=states.device, dtype=torch.float32) / size)
     angles = torch.arange(length, device=states.device, dtype=torch.float32)[:, None, None] * frequencies
@@ -287,9 +307,10 @@ def turned(states: torch.Tensor, *, theta: float) -> torch.Tensor:
 
 
 def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-    """Attend to a prompt: ``(rows, length, heads, size)`` to ``(tokens, groups, size)``; gives ``(rows, length, width)``.
+    """Attend to a prompt; gives ``(rows, length, heads * size)``.
 
-    Query heads share the keys of their group. Every query sees the whole prompt: nothing is masked.
+    ``queries`` are ``(rows, length, heads, size)``, ``keys`` and ``values`` ``(tokens, groups, size)``. Query heads
+    share the keys of their group. Every query sees the whole prompt: nothing is masked.
     """
     shared = queries.shape[2] // keys.shape[1]
     keys, values = keys.repeat_interleave(shared, dim=1), values.repeat_interleave(shared, dim=1)

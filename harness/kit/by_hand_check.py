@@ -45,9 +45,9 @@ TOLERANCE = {"float32": 2e-5, "float16": 1e-2, "bfloat16": 8e-2}
 (2**-23), ten of float16's (2**-10) and of bfloat16's (2**-7), whose products are summed in float32."""
 
 ROUNDING = {"t5": 16.0, "qwen2_moe": 4.0, "p_tuning_lstm": 4.0, "lora": 4.0}
-"""How much more of it there is: T5 divides its logits by the root of its hidden size, 8, and its scores by nothing; experts
-are weighed and summed in the order of the tokens that come to them; the steps of an LSTM and a product of two matrices
-are summed in another order by hand than by torch."""
+"""How much more of it there is: T5 divides its logits by the root of its hidden size, 8, and its scores by nothing;
+experts are weighed and summed in the order of the tokens that come to them; the steps of an LSTM and a product of two
+matrices are summed in another order by hand than by torch."""
 
 SLIDING = frozenset({"mistral", "gemma2", "gemma3"})
 """Families with layers that see no farther back than a window, which counts places and not positions."""
@@ -178,7 +178,7 @@ def by_forward(model: Any, family: str, batch: Batch, **inputs: Any) -> Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Generated:
-    """What ``generate`` said: tokens, ``(rows, steps)``, and the scores that it chose them by, ``(steps, vocabulary)`` a row."""
+    """What ``generate`` said: tokens, ``(rows, steps)``, and their scores, ``(steps, vocabulary)`` a row."""
 
     tokens: torch.Tensor
     scores: list[torch.Tensor]
@@ -186,7 +186,7 @@ class Generated:
 
 @torch.no_grad()
 def by_generate(model: Any, batch: Batch, *, new_tokens: int = NEW_TOKENS, **inputs: Any) -> Generated:
-    """Ask a model greedily by ``generate``, scores and all. A token that is not its score's best is an error of its own."""
+    """Ask a model greedily by ``generate``, scores and all."""
     output = model.generate(
         input_ids=batch.ids,
         attention_mask=batch.mask,
@@ -269,8 +269,8 @@ def hold(
 ) -> None:
     """Check that the logits of each text are the reference's within rounding, and keep how far they are apart.
 
-    ``otherwise`` maps what else the numbers have been taken for to the logits of that reading: a known defect is told by
-    its name, and what is neither the definition nor known is told apart from it.
+    ``otherwise`` maps what else the numbers have been taken for to the logits of that reading: a known defect is named,
+    and what is neither the definition nor known is told apart from it.
     Raises :class:`~harness.kit.outcomes.WrongAnswer`.
     """
     dtype, of = trial.variant.get("dtype", "float32"), (trial.model, trial.method)
@@ -283,9 +283,7 @@ def hold(
     trial.expect(False, f"{what}: not what the stored numbers give by hand")  # noqa: FBT003
 
 
-def readings(
-    trial: Trial, stored: Stored, batch: Batch, wanted: Callable[..., Rows]
-) -> dict[str, Callable[[], Rows]]:
+def readings(trial: Trial, stored: Stored, batch: Batch, wanted: Callable[..., Rows]) -> dict[str, Callable[[], Rows]]:
     """Name the other readings of stored numbers that releases are known for, each with what it gives.
 
     ``wanted`` takes a reference, and a ``gap``.
@@ -301,8 +299,8 @@ def readings(
                 ByHand(base, trial.model, stored), gap=Gap.IN_THE_WINDOW
             )
     if trial.model == "bloom" and trial.method in PREFIXES:
-        found["the prefix is read keys first"] = lambda: wanted(
-            ByHand(base, trial.model, stored, layout=Layout.KEYS_FIRST)
+        found["the prefix is read as Bloom's old cache had it"] = lambda: wanted(
+            ByHand(base, trial.model, stored, layout=Layout.OLD_BLOOM)
         )
     found["the adapter is not used"] = lambda: wanted(Bare(base, trial.model))
     return found
@@ -316,7 +314,13 @@ class Bare(ByHand):
         self._base, self._family = base, family
 
     def differentiable(
-        self, ids: torch.Tensor, *, task: int = 0, answer: torch.Tensor | None = None, gap: int = 0, counted: bool = True
+        self,
+        ids: torch.Tensor,
+        *,
+        task: int = 0,
+        answer: torch.Tensor | None = None,
+        gap: int = 0,
+        counted: bool = True,
     ) -> torch.Tensor:
         """Answer one text without any adapter."""
         del task, gap, counted
