@@ -7,14 +7,24 @@ every layer's attention. It answers each text by itself; the code under test get
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
 
-from harness.interface import Variants
-
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import (
+    ByHand,
+    Gap,
+    Trial,
+    Variants,
+    adapted,
+    bare_model,
+    by_forward,
+    expect_logits,
+    in_memory,
+    make_batch,
+    need_base_alone,
+    readings,
+    task_inputs,
+    wanted_by_forward,
+)
 
 DOCUMENT = None
 UPSTREAM = (
@@ -75,20 +85,6 @@ EXPECTATIONS = ()
 
 def check(trial: Trial) -> None:
     """Compare the logits of every text with those that its adapter's numbers give by hand (the oracle by hand)."""
-    from harness.kit.by_hand import ByHand, in_memory
-    from harness.kit.by_hand_check import (
-        Gap,
-        adapted,
-        bare_model,
-        by_forward,
-        hold,
-        make_batch,
-        more_inputs,
-        need_base_alone,
-        readings,
-        wanted_by_forward,
-    )
-
     device = trial.torch_device()
     need_base_alone(trial, "forward")
     model = adapted(trial)
@@ -98,6 +94,7 @@ def check(trial: Trial) -> None:
     def wanted(reference: ByHand, gap: Gap = Gap.NONE) -> list[torch.Tensor]:
         return wanted_by_forward(reference, trial.model, batch, gap=gap)
 
-    reference = ByHand(bare_model(trial.model, device), trial.model, stored)
-    found = by_forward(model, trial.model, batch, **more_inputs(trial.method, batch))
-    hold(trial, "forward", found, wanted(reference), readings(trial, stored, batch, wanted))
+    base = bare_model(trial.model, device)
+    reference = ByHand(base, trial.model, stored)
+    found = by_forward(model, trial.model, batch, **task_inputs(trial.method, batch))
+    expect_logits(trial, "forward", found, wanted(reference), readings(trial, stored, batch, wanted, base=base))

@@ -6,14 +6,26 @@ huggingface/peft#1093, #2096, #2106 and #2123: prompts that were lost, doubled o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
 
-from harness.interface import Variants
-
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import (
+    ByHand,
+    Gap,
+    Trial,
+    Variants,
+    adapted,
+    bare_model,
+    by_generate,
+    chosen_by_scores,
+    expect_logits,
+    in_memory,
+    make_batch,
+    need_base_alone,
+    readings,
+    start_of,
+    task_inputs,
+    wanted_by_generate,
+)
 
 DOCUMENT = None
 UPSTREAM = (
@@ -63,33 +75,17 @@ EXPECTATIONS = ()
 
 def check(trial: Trial) -> None:
     """Compare each step's scores with the logits by hand of the text and the tokens so far (the oracle by hand)."""
-    from harness.kit.by_hand import ByHand, in_memory
-    from harness.kit.by_hand_check import (
-        Gap,
-        adapted,
-        bare_model,
-        by_generate,
-        chosen_by_scores,
-        hold,
-        make_batch,
-        more_inputs,
-        need_base_alone,
-        readings,
-        start_of,
-        wanted_by_generate,
-    )
-
     device = trial.torch_device()
     need_base_alone(trial, "generate")
     model = adapted(trial)
     stored = in_memory(model, trial.method)
     batch = make_batch(trial.layout, device=device)
     base = bare_model(trial.model, device)
-    said = by_generate(model, batch, **more_inputs(trial.method, batch))
+    said = by_generate(model, batch, **task_inputs(trial.method, batch))
 
     def wanted(reference: ByHand, gap: Gap = Gap.NONE) -> list[torch.Tensor]:
         return wanted_by_generate(reference, trial.model, batch, said.tokens, start=start_of(base), gap=gap)
 
     reference = ByHand(base, trial.model, stored)
-    hold(trial, "generate", said.scores, wanted(reference), readings(trial, stored, batch, wanted))
+    expect_logits(trial, "generate", said.scores, wanted(reference), readings(trial, stored, batch, wanted, base=base))
     trial.expect(chosen_by_scores(said), "generate: a token is not the one of the highest score")

@@ -6,14 +6,29 @@ not through PEFT; and what it holds has to give the same answers by hand as the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import peft
+import torch
 
-from harness.interface import Variants
-
-if TYPE_CHECKING:
-    import torch
-
-    from harness.kit.trial import Trial
+from harness.kit import (
+    ByHand,
+    Gap,
+    Trial,
+    Variants,
+    adapted,
+    bare_model,
+    by_forward,
+    by_generate,
+    expect_logits,
+    fresh_base,
+    in_file,
+    in_memory,
+    make_batch,
+    readings,
+    start_of,
+    task_inputs,
+    wanted_by_forward,
+    wanted_by_generate,
+)
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2043", "https://github.com/huggingface/peft/pull/2047")
@@ -57,25 +72,6 @@ EXPECTATIONS = ()
 
 def check(trial: Trial) -> None:
     """Compare what was saved with what was in memory, by hand both; then what was loaded with the file (by hand)."""
-    import peft
-
-    from harness.kit.by_hand import ByHand, in_file, in_memory
-    from harness.kit.by_hand_check import (
-        Gap,
-        adapted,
-        bare_model,
-        by_forward,
-        by_generate,
-        fresh_base,
-        hold,
-        make_batch,
-        more_inputs,
-        readings,
-        start_of,
-        wanted_by_forward,
-        wanted_by_generate,
-    )
-
     device = trial.torch_device()
     model = adapted(trial)
     base, batch = bare_model(trial.model, device), make_batch("alone", device=device)
@@ -83,7 +79,7 @@ def check(trial: Trial) -> None:
     model.save_pretrained(trial.scratch)
     stored = in_file(trial.scratch, trial.method)
     loaded = peft.PeftModel.from_pretrained(fresh_base(trial), str(trial.scratch)).eval()
-    inputs = more_inputs(trial.method, batch)
+    inputs = task_inputs(trial.method, batch)
     if trial.aspect == "forward":
         found = by_forward(loaded, trial.model, batch, **inputs)
     else:
@@ -96,5 +92,5 @@ def check(trial: Trial) -> None:
         return wanted_by_generate(reference, trial.model, batch, said.tokens, start=start_of(base), gap=gap)
 
     saved = wanted(ByHand(base, trial.model, stored))
-    hold(trial, "the file against the memory", saved, wanted(before))
-    hold(trial, "loaded", found, saved, readings(trial, stored, batch, wanted))
+    expect_logits(trial, "the file against the memory", saved, wanted(before))
+    expect_logits(trial, "loaded", found, saved, readings(trial, stored, batch, wanted, base=base))

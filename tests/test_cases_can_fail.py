@@ -138,6 +138,55 @@ def rows_reversed():
     return mock.patch.object(peft.PeftModel, "get_prompt_embedding_to_save", reversed_)
 
 
+def eval_drops():
+    """Evaluation mode does not switch dropout off."""
+    import torch
+    real = torch.nn.functional.dropout
+    drops = lambda given, p=0.5, training=True, inplace=False: real(given, p, p > 0, inplace)
+    return mock.patch.object(torch.nn.functional, "dropout", drops)
+
+
+def forward_leaves_a_hook():
+    """Each forward leaves a hook on the base model."""
+    import peft
+    real = peft.PeftModelForCausalLM.forward
+    def forward(self, *args, **kwargs):
+        self.get_base_model().register_forward_hook(lambda *_: None)
+        return real(self, *args, **kwargs)
+    return mock.patch.object(peft.PeftModelForCausalLM, "forward", forward)
+
+
+KEPT = []
+
+
+def forward_keeps_its_answer():
+    """Each answer is kept for ever."""
+    import peft
+    real = peft.PeftModelForCausalLM.forward
+    def forward(self, *args, **kwargs):
+        KEPT.append(real(self, *args, **kwargs))
+        return KEPT[-1]
+    return mock.patch.object(peft.PeftModelForCausalLM, "forward", forward)
+
+
+def base_is_trained():
+    """The base model's weights are not frozen."""
+    import peft
+    real = peft.get_peft_model
+    def made(*args, **kwargs):
+        model = real(*args, **kwargs)
+        model.get_base_model().get_output_embeddings().weight.requires_grad_(True)
+        return model
+    return mock.patch.object(peft, "get_peft_model", made)
+
+
+def loaded_to_train():
+    """What is loaded is in training mode."""
+    import peft
+    real = peft.PeftModel.from_pretrained
+    return mock.patch.object(peft.PeftModel, "from_pretrained", lambda *a, **k: real(*a, **k).train())
+
+
 def first_task_for_all():
     """Every row gets the prompt of the first task."""
     from peft.tuners.multitask_prompt_tuning.model import MultitaskPromptEmbedding
@@ -154,6 +203,13 @@ FAULTS = {
     "positions_one_further": to_base(one_further),
     "projection_without_tanh": method("torch.nn.Tanh", "forward", lambda self, given: given),
     "first_task_for_all": first_task_for_all,
+    "eval_drops": eval_drops,
+    "forward_leaves_a_hook": forward_leaves_a_hook,
+    "forward_keeps_its_answer": forward_keeps_its_answer,
+    "base_is_trained": base_is_trained,
+    "loaded_to_train": loaded_to_train,
+    "gradient_one_in_a_hundred": prompt(lambda found: found + (found - found.detach()) * 0.01),
+    "fresh_zeros": method("torch.nn.Embedding", "reset_parameters", lambda self: self.weight.data.zero_()),
     "rows_reversed": rows_reversed,
     "generate_forgets": generate_forgets,
     "one_row_for_all": forward(lambda k: {**k, "input_ids": k["input_ids"][:1].expand_as(k["input_ids"])}),
@@ -195,6 +251,9 @@ SEEN = (
     ("callers_cache", ("llama", LORA, "second_turn"), "generate_forgets"),
     ("classification_head", ("gpt2", LORA), "loaded_head_lost"),
     ("compiled_forward", ("llama", PROMPT), "compiled_without"),
+    ("configurations", ("gpt2", PROMPT, "15"), "prompt_one_in_a_thousand"),
+    ("configurations", ("gpt2", "p_tuning", "06"), "generate_forgets"),
+    ("configurations", ("gpt2", "p_tuning", "06"), "eval_drops"),
     ("delete_adapter", ("gpt2", LORA, "inactive"), "never_deletes"),
     ("four_dimensional_mask", ("llama", LORA, "additive"), "square_mask_lost"),
     ("gradient_checkpointing", ("gpt2", PROMPT, "after"), "checkpointing_changes"),
@@ -210,7 +269,17 @@ SEEN = (
     ("save_and_load", ("gpt2", PROMPT, "safetensors"), "loaded_adapter_lost"),
     ("several_adapters", ("gpt2", PROMPT, "switch"), "never_switches"),
     ("several_adapters", ("gpt2", PROMPT, "disable_nested"), "never_disables"),
+    ("several_adapters_state", ("bloom", PROMPT, "saved"), "rows_reversed"),
+    ("several_adapters_state", ("gpt2", LORA, "switched"), "never_switches"),
+    ("several_adapters_state", ("gpt2", PROMPT, "disabled"), "never_disables"),
+    ("several_adapters_state", ("gpt2", PROMPT, "base_after"), "forward_leaves_a_hook"),
+    ("several_adapters_state", ("gpt2", PROMPT, "alive"), "forward_keeps_its_answer"),
     ("static_cache", ("llama", LORA), "generate_forgets"),
+    ("training_gradients", ("gpt2", PROMPT, "one"), "gradient_one_in_a_hundred"),
+    ("training_gradients", ("bloom", "p_tuning", "three"), "gradient_one_in_a_hundred"),
+    ("training_gradients", ("gpt2", PROMPT, "frozen"), "base_is_trained"),
+    ("training_gradients", ("gpt2", "prefix_tuning", "fresh"), "fresh_zeros"),
+    ("training_gradients", ("gpt2", PROMPT, "mode"), "loaded_to_train"),
     ("without_a_mask", ("gpt2", PROMPT, "generate"), "generate_forgets"),
     ("written_by_another_release", ("gpt2", PROMPT, "0.9.0"), "loaded_adapter_lost"),
 )

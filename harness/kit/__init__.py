@@ -34,6 +34,28 @@ if TYPE_CHECKING:
         with_one_adapter,
         wrap,
     )
+    from harness.kit.by_hand import ByHand, Stored, in_file, in_memory
+    from harness.kit.by_hand_check import (
+        Bare,
+        Batch,
+        Gap,
+        adapted,
+        adapter_of,
+        bare_model,
+        batch_of,
+        by_forward,
+        by_generate,
+        chosen_by_scores,
+        expect_logits,
+        fresh_base,
+        make_batch,
+        need_base_alone,
+        readings,
+        start_of,
+        task_inputs,
+        wanted_by_forward,
+        wanted_by_generate,
+    )
     from harness.kit.counters import ForwardCounter, count_operators
     from harness.kit.families import FAMILIES, LORA_TARGETS
     from harness.kit.methods import (

@@ -99,9 +99,9 @@ class ByHand:
         self._base, self._family, self._method = base, family, stored.method
         self._facts, self._dtype = stored.facts, parameter.dtype
         self._layout = layout or (Layout.TWICE if family in ENCODER_DECODERS else Layout.BY_LAYER)
-        self._tensors = {name: tensor.to(parameter.device) for name, tensor in stored.tensors.items()}
+        # In float32 to the end: only what the base model is fed is of its dtype.
+        self._tensors = {name: tensor.to(parameter.device).float() for name, tensor in stored.tensors.items()}
 
-    @torch.no_grad()
     def logits(
         self,
         ids: torch.Tensor,
@@ -118,7 +118,8 @@ class ByHand:
         stand between the prompt and the text: not the definition, but what padding on the left makes of it. They are
         ``counted`` as positions, or only lie in the window of sliding layers.
         """
-        return self.differentiable(ids, task=task, answer=answer, gap=gap, counted=counted).float()
+        with torch.no_grad():
+            return self.differentiable(ids, task=task, answer=answer, gap=gap, counted=counted).float()
 
     def differentiable(
         self,
@@ -138,7 +139,9 @@ class ByHand:
         if self._method in PREFIXES:
             found = self._with_prefix(padded, mask, inputs, skipped=0 if counted else gap)
         elif self._method == "adaption_prompt":
-            with gated_prompts(self._base, self._family, adaption_layers(self._family, self._tensors, LAYERS)):
+            with gated_prompts(
+                self._base, self._family, adaption_layers(self._family, self._tensors, LAYERS, self._dtype)
+            ):
                 found = self._answers(input_ids=padded, attention_mask=mask, **inputs)
         elif self._method == LORA:
             with added_weights(self._base, self._tensors, self._facts["lora_alpha"] / self._facts["r"]):
@@ -196,7 +199,8 @@ def added_weights(base: Any, tensors: Mapping[str, torch.Tensor], scale: float) 
         product = scale * (second @ first)
         before[module] = module.weight.data
         # GPT-2's linear layers have their weight the other way round.
-        module.weight.data = module.weight.data + (product.T if type(module).__name__ == "Conv1D" else product)
+        added = module.weight.data.float() + (product.T if type(module).__name__ == "Conv1D" else product)
+        module.weight.data = added.to(module.weight.dtype)
     try:
         yield
     finally:

@@ -214,15 +214,15 @@ class AdaptionPrompt:
     gate: torch.Tensor
 
 
-def adaption_layers(family: str, tensors: Tensors, layers: int) -> dict[int, AdaptionPrompt]:
-    """Sort an adaption prompt's tensors by layer: their names say to which attention they belong."""
+def adaption_layers(family: str, tensors: Tensors, layers: int, dtype: torch.dtype) -> dict[int, AdaptionPrompt]:
+    """Sort an adaption prompt's tensors by layer, as their names say, in the model's dtype."""
     found = {}
     for layer in range(layers):
         path = ADAPTION_ATTENTION[family].format(layer)
         prompts = [tensor for name, tensor in tensors.items() if name.endswith(f"{path}.adaption_prompt")]
         gates = [tensor for name, tensor in tensors.items() if name.endswith(f"{path}.adaption_gate")]
         if prompts:
-            found[layer] = AdaptionPrompt(prompt=prompts[0][0], gate=gates[0])
+            found[layer] = AdaptionPrompt(prompt=prompts[0][0].to(dtype), gate=gates[0].to(dtype))
     return found
 
 
@@ -293,7 +293,8 @@ def _behind_projection(attention: Any, prompt: AdaptionPrompt, config: Any) -> I
 def rotary_base(config: Any) -> float:
     """Read the base of the rotary angles from a config: a field of its own, or in ``rope_parameters``."""
     parameters = getattr(config, "rope_parameters", None) or {}
-    return float(parameters.get("rope_theta") or getattr(config, "rope_theta", 10_000.0))
+    found: float = parameters.get("rope_theta") or getattr(config, "rope_theta", 10_000.0)
+    return float(found)
 
 
 def turned(states: torch.Tensor, *, theta: float) -> torch.Tensor:

@@ -86,9 +86,12 @@ class Batch:
         return [place.start for place in self.places]
 
 
-def batch_of(rows: Sequence[torch.Tensor], *, left: bool = False) -> Batch:
-    """Pad texts of ``(1, length)`` each into one batch; row ``n`` is of task ``n + 1``, in turn."""
-    longest = max(row.shape[1] for row in rows)
+def batch_of(rows: Sequence[torch.Tensor], *, left: bool = False, more: int = 0) -> Batch:
+    """Pad texts of ``(1, length)`` each into one batch, by so many places ``more`` than they need.
+
+    Row ``n`` is of task ``n + 1``, in turn.
+    """
+    longest = max(row.shape[1] for row in rows) + more
     ids, mask = torch.zeros(2, len(rows), longest, dtype=torch.long, device=rows[0].device)
     places = tuple(slice(longest - row.shape[1], longest) if left else slice(0, row.shape[1]) for row in rows)
     for index, (row, place) in enumerate(zip(rows, places, strict=True)):
@@ -129,11 +132,13 @@ def adapted(trial: Trial, *, strong: bool = True, **options: Any) -> Any:
     """
     if trial.method == "adaption_prompt":
         need_adaption_prompt(trial.model)
-    if trial.method == LORA:
-        options = {**lora_options(trial.model), **options}
-    else:
-        options = {"virtual_tokens": VIRTUAL_TOKENS, **options}
-    return attach(fresh_base(trial), trial.method, strong=strong, task=task_of(trial.model), **options)
+    return attach(fresh_base(trial), trial.method, strong=strong, **{**adapter_of(trial), **options})
+
+
+def adapter_of(trial: Trial, *, virtual_tokens: int = VIRTUAL_TOKENS) -> dict[str, Any]:
+    """Name what makes the config of the variant's method for its family; LoRA has no length."""
+    own = lora_options(trial.model) if trial.method == LORA else {"virtual_tokens": virtual_tokens}
+    return {"task": task_of(trial.model), **own}
 
 
 def fresh_base(trial: Trial) -> Any:
@@ -151,7 +156,7 @@ def need_adaption_prompt(family: str) -> None:
         raise Unsupported(text)
 
 
-def more_inputs(method: str, batch: Batch) -> dict[str, Any]:
+def task_inputs(method: str, batch: Batch) -> dict[str, Any]:
     """Name what a method needs beside ids and mask."""
     return {"task_ids": batch.tasks} if method == "multitask_prompt_tuning" else {}
 
@@ -161,14 +166,14 @@ def answer_ids(batch: Batch) -> torch.Tensor:
     return encode(ANSWER, device=batch.ids.device).expand(len(batch.rows), -1)
 
 
-@torch.no_grad()
 def by_forward(model: Any, family: str, batch: Batch, **inputs: Any) -> Rows:
     """Ask a model by one forward; a left-padded batch comes with the positions of its texts, where they are taken."""
     if family in ENCODER_DECODERS:
         inputs["decoder_input_ids"] = answer_ids(batch)
     if family in TAKES_POSITIONS and any(batch.gaps()):
         inputs["position_ids"] = batch.positions()
-    output = model(input_ids=batch.ids, attention_mask=batch.mask, **image_inputs(family, batch.ids), **inputs)
+    with torch.no_grad():
+        output = model(input_ids=batch.ids, attention_mask=batch.mask, **image_inputs(family, batch.ids), **inputs)
     found = (output.last_hidden_state if family in ENCODERS else output.logits).float()
     if family in ENCODER_DECODERS:
         return list(found)
@@ -184,19 +189,19 @@ class Generated:
     scores: list[torch.Tensor]
 
 
-@torch.no_grad()
 def by_generate(model: Any, batch: Batch, *, new_tokens: int = NEW_TOKENS, **inputs: Any) -> Generated:
-    """Ask a model greedily by ``generate``, scores and all."""
-    output = model.generate(
-        input_ids=batch.ids,
-        attention_mask=batch.mask,
-        max_new_tokens=new_tokens,
-        do_sample=False,
-        pad_token_id=0,
-        output_scores=True,
-        return_dict_in_generate=True,
-        **inputs,
-    )
+    """Ask a model greedily by ``generate``, scores and all; ``inputs`` go along, and may name another mask."""
+    inputs = {"attention_mask": batch.mask, **inputs}
+    with torch.no_grad():
+        output = model.generate(
+            input_ids=batch.ids,
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            pad_token_id=0,
+            output_scores=True,
+            return_dict_in_generate=True,
+            **inputs,
+        )
     scores = torch.stack(output.scores, dim=1).float()
     return Generated(tokens=output.sequences[:, -new_tokens:], scores=list(scores))
 
@@ -260,12 +265,14 @@ def distance(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor], *, d
     return largest
 
 
-def hold(
+def expect_logits(
     trial: Trial,
     what: str,
     found: Sequence[torch.Tensor],
     wanted: Sequence[torch.Tensor],
     otherwise: Mapping[str, Callable[[], Rows]] | None = None,
+    *,
+    dtype: str = "",
 ) -> None:
     """Check that the logits of each text are the reference's within rounding, and keep how far they are apart.
 
@@ -273,7 +280,7 @@ def hold(
     and what is neither the definition nor known is told apart from it.
     Raises :class:`~harness.kit.outcomes.WrongAnswer`.
     """
-    dtype, of = trial.variant.get("dtype", "float32"), (trial.model, trial.method)
+    dtype, of = dtype or trial.variant.get("dtype", "float32"), (trial.model, trial.method)
     apart = trial.evidence[what] = distance(found, wanted, dtype=dtype, of=of)
     if apart <= 1.0:
         return
@@ -283,25 +290,23 @@ def hold(
     trial.expect(False, f"{what}: not what the stored numbers give by hand")  # noqa: FBT003
 
 
-def readings(trial: Trial, stored: Stored, batch: Batch, wanted: Callable[..., Rows]) -> dict[str, Callable[[], Rows]]:
-    """Name the other readings of stored numbers that releases are known for, each with what it gives.
+def readings(
+    trial: Trial, stored: Stored, batch: Batch, wanted: Callable[..., Rows], *, base: Any
+) -> dict[str, Callable[[], Rows]]:
+    """Name the other readings of stored numbers that releases are known for, each with what it gives on ``base``.
 
     ``wanted`` takes a reference, and a ``gap``.
     """
-    base = bare_model(trial.model, trial.torch_device(), getattr(torch, trial.variant.get("dtype", "float32")))
+    by_hand = ByHand(base, trial.model, stored)
     found: dict[str, Callable[[], Rows]] = {}
     if any(batch.gaps()):
-        found["the padding stands between the prompt and the text"] = lambda: wanted(
-            ByHand(base, trial.model, stored), gap=Gap.COUNTED
-        )
+        found["the padding stands between the prompt and the text"] = lambda: wanted(by_hand, gap=Gap.COUNTED)
         if trial.model in SLIDING and trial.method in PREFIXES:
-            found["the padding takes the prompt's places in the window"] = lambda: wanted(
-                ByHand(base, trial.model, stored), gap=Gap.IN_THE_WINDOW
-            )
+            text = "the padding takes the prompt's places in the window"
+            found[text] = lambda: wanted(by_hand, gap=Gap.IN_THE_WINDOW)
     if trial.model == "bloom" and trial.method in PREFIXES:
-        found["the prefix is read as Bloom's old cache had it"] = lambda: wanted(
-            ByHand(base, trial.model, stored, layout=Layout.OLD_BLOOM)
-        )
+        old = ByHand(base, trial.model, stored, layout=Layout.OLD_BLOOM)
+        found["the prefix is read as Bloom's old cache had it"] = lambda: wanted(old)
     found["the adapter is not used"] = lambda: wanted(Bare(base, trial.model))
     return found
 
