@@ -59,7 +59,7 @@ VARIANTS = (
         axes={
             "model": ("llama", "gpt2", "bloom"),
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "multitask_prompt_tuning", "cartridge"),
-            "aspect": ("base_after",),
+            "aspect": ("base_after", "base_after_delete"),
         },
     ),
     Variants(axes={"model": ("gpt2",), "method": METHODS, "aspect": ("alive",)}),
@@ -84,7 +84,7 @@ def check(trial: Trial) -> None:
             _deleted(trial)
         case "disabled":
             _disabled(trial)
-        case "base_after":
+        case "base_after" | "base_after_delete":
             _base_after(trial)
         case "alive":
             _alive(trial)
@@ -187,6 +187,11 @@ def _base_after(trial: Trial) -> None:
         trial.evidence[what] = [name for name in before | after if before.get(name) != after.get(name)]
         trial.expect(not trial.evidence[what], f"{what}: the base model is no longer what it was")
 
+    if trial.aspect == "base_after_delete":
+        model.set_adapter("other")
+        model.delete_adapter("default")
+        untouched("after delete")
+        return
     by_forward(model, trial.model, batch, **inputs)
     untouched("after forward")
     by_generate(model, batch, **inputs)
@@ -197,8 +202,6 @@ def _base_after(trial: Trial) -> None:
     model.set_adapter("other")
     by_generate(model, batch, **inputs)
     untouched("after generate with the other")
-    model.delete_adapter("default")
-    untouched("after delete")
 
 
 def _state(base: Any, batch: Any) -> dict[str, Any]:

@@ -293,7 +293,7 @@ def _behind_projection(attention: Any, prompt: AdaptionPrompt, config: Any) -> I
 def rotary_base(config: Any) -> float:
     """Read the base of the rotary angles from a config: a field of its own, or in ``rope_parameters``."""
     parameters = getattr(config, "rope_parameters", None) or {}
-    found: float = parameters.get("rope_theta") or getattr(config, "rope_theta", 10_000.0)
+    found: Any = parameters.get("rope_theta") or getattr(config, "rope_theta", 10_000.0)
     return float(found)
 
 
