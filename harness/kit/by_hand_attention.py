@@ -94,6 +94,9 @@ class Layout(StrEnum):
     OLD_BLOOM = "all layers' keys, in another shape's order, then all values"
     """Bloom's before transformers 4.44, when its cache was its own: PEFT swapped tokens with heads where it was to swap
     tokens with numbers, so that the keys' numbers are dealt out to other tokens and heads."""
+    HALVES_FIRST = "all layers' keys, then all values, in their own order"
+    """Gemma 2's and 3's in peft up to 0.18.1: it took the layer for the half and the half for the layer, which only a
+    model of two layers survives."""
     TWICE = "by layer, dealt out four at a time, twice"
     """An encoder-decoder's: the parts are written out twice and each layer takes the next four, of which the first two
     are for its attention to itself; the others were meant for its attention to the encoder, and are not used."""
@@ -107,6 +110,8 @@ def prefix_layers(table: torch.Tensor, layers: int, layout: Layout = Layout.BY_L
             order = [(2 * layer, 2 * layer + 1) for layer in range(layers)]
         case Layout.OLD_BLOOM:
             parts = (*(_dealt_out(part) for part in parts[:layers]), *parts[layers:])
+            order = [(layer, layers + layer) for layer in range(layers)]
+        case Layout.HALVES_FIRST:
             order = [(layer, layers + layer) for layer in range(layers)]
         case Layout.TWICE:
             order = [(4 * layer % (2 * layers), (4 * layer + 1) % (2 * layers)) for layer in range(layers)]

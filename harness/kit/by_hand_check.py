@@ -307,6 +307,9 @@ def readings(
     if trial.model == "bloom" and trial.method in PREFIXES:
         old = ByHand(base, trial.model, stored, layout=Layout.OLD_BLOOM)
         found["the prefix is read as Bloom's old cache had it"] = lambda: wanted(old)
+    if trial.model in {"gemma2", "gemma3"} and trial.method in PREFIXES:
+        mixed = ByHand(base, trial.model, stored, layout=Layout.HALVES_FIRST)
+        found["the prefix's layers are taken for its keys and values"] = lambda: wanted(mixed)
     found["the adapter is not used"] = lambda: wanted(Bare(base, trial.model))
     return found
 
