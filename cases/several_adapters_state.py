@@ -50,14 +50,14 @@ METHODS = ("prompt_tuning", "prefix_tuning", "p_tuning", "multitask_prompt_tunin
 VARIANTS = (
     Variants(
         axes={
-            "model": ("llama", "gpt2", "bloom"),
+            "model": ("gpt2", "bloom"),
             "method": METHODS,
             "aspect": ("saved", "switched", "deleted", "disabled"),
         },
     ),
     Variants(
         axes={
-            "model": ("llama", "gpt2", "bloom"),
+            "model": ("gpt2", "bloom"),
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "multitask_prompt_tuning", "cartridge"),
             "aspect": ("base_after", "base_after_delete"),
         },

@@ -237,7 +237,7 @@ SEEN = (
     ("by_hand_forward", ("opt", "p_tuning_lstm", "alone"), "first_virtual_token_masked"),
     ("by_hand_forward", ("gpt2", PROMPT, "right"), "positions_one_further"),
     ("by_hand_forward", ("bloom", "prefix_tuning_projection", "alone"), "projection_without_tanh"),
-    ("by_hand_forward", ("qwen2", "multitask_prompt_tuning", "right"), "first_task_for_all"),
+    ("by_hand_forward", ("gpt2", "multitask_prompt_tuning", "right"), "first_task_for_all"),
     ("by_hand_generate", ("gpt2", PROMPT, "alone"), "prompt_one_in_a_thousand"),
     ("by_hand_generate", ("opt", PROMPT, "left"), "generate_forgets"),
     ("by_hand_generate", ("gpt2", LORA, "left"), "generate_forgets"),
