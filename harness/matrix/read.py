@@ -227,18 +227,8 @@ class _Reader:
         for name in PACKAGES:
             if name in head and name not in axes and (problem := _version_problem(name, head[name])):
                 self.complain("matrix", 0, name, problem)
-        for name, values in axes.items():
-            if not isinstance(values, list) or not values:
-                self.complain("axes", 0, name, f"the axis {name} must be a list of versions")
-                return [], []
-            for value in values:
-                if problem := _version_problem(name, value):
-                    self.complain("axes", 0, name, problem)
         rules = self.rules("exclude", {"why"})
-        if self.problems:
-            return [], []
-        if (count := math.prod(len(values) for values in axes.values())) > MOST_CELLS:
-            self.complain("axes", 0, "", f"{count} cells; a matrix has at most {MOST_CELLS}")
+        if not self.axes_hold(axes) or self.problems:
             return [], []
         cells: list[Cell | None] = []
         excluded = []
@@ -251,6 +241,20 @@ class _Reader:
             else:
                 cells.append(cell)
         return cells, excluded
+
+    def axes_hold(self, axes: dict[str, Any]) -> bool:
+        """Check the axes before their product is expanded: lists of versions, and not too many cells."""
+        for name, values in axes.items():
+            if not isinstance(values, list) or not values:
+                self.complain("axes", 0, name, f"the axis {name} must be a list of versions")
+                return False
+            for value in values:
+                if problem := _version_problem(name, value):
+                    self.complain("axes", 0, name, problem)
+        if (count := math.prod(len(values) for values in axes.values())) > MOST_CELLS:
+            self.complain("axes", 0, "", f"{count} cells; a matrix has at most {MOST_CELLS}")
+            return False
+        return True
 
     def known_states(self) -> list[tuple[dict[str, Any], dict[str, SpecifierSet]]]:
         states = self.rules("state", {"why", "state", "says"})
