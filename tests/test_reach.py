@@ -183,7 +183,7 @@ def test_opinions_of_a_case_are_not_reached(tmp_path: Path) -> None:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copy what runs in a cell, to change it."""
     root = tmp_path_factory.mktemp("copy")
-    for name in ("harness/cell", "harness/kit", "cases"):
+    for name in ("harness/cell", "harness/contracts", "harness/kit", "cases"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (ROOT / "harness").glob("*.py"):
         shutil.copy(path, root / "harness" / path.name)

@@ -24,7 +24,9 @@ IN_CELL_PACKAGES = {
     "accelerate", "hypothesis", "numpy", "peft", "pytest", "safetensors", "sentence_transformers", "tokenizers",
     "torch", "transformers",
 }  # fmt: skip
-SHARED = {"harness.interface", "harness.packages", "harness.selectors"}
+SHARED = {
+    "harness.contracts.job", "harness.contracts.record", "harness.interface", "harness.packages", "harness.selectors",
+}  # fmt: skip
 OUR_DOOR = {*SHARED, "harness.cell", "harness.kit", "cases"}
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
+from harness.contracts.numbers import check_numbers
 from harness.contracts.record import SCHEMA, CellFacts, Machine, Record, StateRecord, VariantRecord, record_line
 from harness.errors import InputError
 from harness.interface import CellState, Outcome
@@ -141,6 +142,7 @@ def _record(line: _Line) -> Record:
     if line.key is None or line.case is None or line.variant is None or line.outcome is None:
         message = "neither a variant (key, case, variant, outcome) nor a state (cell.state) - at `$`"
         raise ValueError(message)
+    check_numbers(line.latency, line.counters)
     return VariantRecord(
         run=line.run, time=line.time, cell=cell, key=line.key, case=line.case, variant=line.variant,
         outcome=line.outcome, machine=machine, document=line.document, signature=line.signature,

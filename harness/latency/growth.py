@@ -47,7 +47,8 @@ def curves_of(record: VariantRecord) -> list[Curve]:
         for arm in ARMS:
             tokens = tuple((one[axis], one["tokens_fed"]) for one in _along(points, axis, arm))
             times = tuple((one[axis], tuple(own_times(one))) for one in _along(timed, axis, arm) if "samples_s" in one)
-            if len(tokens) >= _FEWEST:
+            # One length measured twice has no slope.
+            if len({length for length, _ in tokens}) == len(tokens) >= _FEWEST:
                 curves.append(
                     Curve(
                         axis=axis,

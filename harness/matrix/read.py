@@ -221,14 +221,9 @@ class _Reader:
         return Cell(python=python, pins=pins, as_of=as_of, why=why, cases=tuple(cases), state=state, says=says)
 
     def product(self, head: dict[str, Any]) -> tuple[list[Cell | None], list[tuple[Cell, str]]]:
-        axes = self.table("axes", 0, self.data.get("axes", {}), set(PACKAGES))
-        if not axes:
-            return [], []
-        for name in PACKAGES:
-            if name in head and name not in axes and (problem := _version_problem(name, head[name])):
-                self.complain("matrix", 0, name, problem)
+        axes = self.axes(head)
         rules = self.rules("exclude", {"why"})
-        if not self.axes_hold(axes) or self.problems:
+        if not axes or self.problems:
             return [], []
         cells: list[Cell | None] = []
         excluded = []
@@ -242,19 +237,23 @@ class _Reader:
                 cells.append(cell)
         return cells, excluded
 
-    def axes_hold(self, axes: dict[str, Any]) -> bool:
-        """Check the axes before their product is expanded: lists of versions, and not too many cells."""
+    def axes(self, head: dict[str, Any]) -> dict[str, list[str]]:
+        """Return the versions of each package that are multiplied; none of them where one is no version."""
+        axes = self.table("axes", 0, self.data.get("axes", {}), set(PACKAGES))
         for name, values in axes.items():
             if not isinstance(values, list) or not values:
                 self.complain("axes", 0, name, f"the axis {name} must be a list of versions")
-                return False
-            for value in values:
-                if problem := _version_problem(name, value):
-                    self.complain("axes", 0, name, problem)
+                return {}
         if (count := math.prod(len(values) for values in axes.values())) > MOST_CELLS:
             self.complain("axes", 0, "", f"{count} cells; a matrix has at most {MOST_CELLS}")
-            return False
-        return True
+            return {}
+        fixed = {name: [head[name]] for name in PACKAGES if axes and name in head and name not in axes}
+        for section, versions in (("axes", axes), ("matrix", fixed)):
+            for name, values in versions.items():
+                for value in values:
+                    if words := _version_problem(name, value):
+                        self.complain(section, 0, name, words)
+        return axes
 
     def known_states(self) -> list[tuple[dict[str, Any], dict[str, SpecifierSet]]]:
         states = self.rules("state", {"why", "state", "says"})

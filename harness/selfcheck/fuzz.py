@@ -17,8 +17,9 @@ import sys
 import tempfile
 import traceback
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 from xml.etree import ElementTree as ET
 
@@ -39,7 +40,7 @@ from harness.run.merge import merge_runs
 from harness.run.runs import Run, asked_cell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from harness.matrix.cases import Case
 
@@ -63,8 +64,21 @@ _LINES = (
 _CASES = 3
 _OF_PLANS = 0.3
 """Share of the shards whose plan is mutated; records are the larger part of a shard."""
+_OF_VALUES = 0.5
+"""Share of the shards whose lines stay JSON."""
+_OF_TYPES = 0.8
+"""Share of the changed values that keep their type."""
 _OF_LINES = 0.7
 """Share of the changes of lines that put in a line of the format, and take none away."""
+
+
+_VALUES: list[Any] = [
+    None, True, 0, 1, -1, 10**30, 0.0, -0.5, 1e308, float("nan"), float("inf"), "", "x", "0.13.0", "newest", "1.0 [/]",
+    "(", "[red]x[/]", "\x1b[2J", "\x00", "\ud800", "a|b\n# c", "<img src=x>", "../../x", "y" * 500, "git+https://h/x@y",
+    "ready", "import-failed", "passed", "wrong", "error", [], [0.1], [0.1, 0.2, 0.3], ["x"], [None], [[]], {}, {"a": 1},
+    {"": ""}, {"samples_s": []}, {"samples_s": [0.1] * 8}, {"cached": {}}, {"median_s": "x"},
+]  # fmt: skip
+"""Values that JSON may hold and a record or a plan rather not."""
 
 
 @dataclass(kw_only=True)
@@ -120,6 +134,28 @@ def _other_value(data: bytes, dice: random.Random, words: tuple[str, ...]) -> by
     )
 
 
+def mutate_values(text: bytes, dice: random.Random) -> bytes:
+    """Return lines of JSON in one of which one to three values are others, mostly of the same type."""
+    lines = text.splitlines(keepends=True)
+    row = dice.randrange(len(lines))
+    data = json.loads(lines[row])
+    for _ in range(dice.randint(1, 3)):
+        holder, name = dice.choice(list(_values_in(data)))
+        before = holder[name]
+        alike = [one for one in _VALUES if type(one) is type(before)] or _VALUES
+        holder[name] = dice.choice(alike if dice.random() < _OF_TYPES else _VALUES)
+    lines[row] = json.dumps(data).encode() + b"\n"
+    return b"".join(lines)
+
+
+def _values_in(data: Any) -> Iterator[tuple[Any, Any]]:
+    """Iterate over the places in JSON data: what holds a value, and its key or index there."""
+    for name, value in data.items() if isinstance(data, dict) else enumerate(data):
+        yield data, name
+        if isinstance(value, dict | list):
+            yield from _values_in(value)
+
+
 def fuzz_matrices(count: int, seed: int) -> Tally:
     """Read ``count`` matrix files, mutated from those in ``matrices/``, and plan those that are accepted."""
     cases = load_cases()
@@ -146,10 +182,11 @@ def fuzz_shards(count: int, seed: int) -> Tally:
             for folder in (shard.folder, target.folder, reports / "latest"):
                 shutil.rmtree(folder, ignore_errors=True)
             plan, records = good_plan, good_records
+            change = mutate_values if dice.random() < _OF_VALUES else partial(mutate, words=_JSON_WORDS)
             if dice.random() < _OF_PLANS:
-                plan = mutate(plan, dice, _JSON_WORDS)
+                plan = change(plan, dice)
             else:
-                records = mutate(records, dice, _JSON_WORDS)
+                records = change(records, dice)
             (shard.folder / "records").mkdir(parents=True)
             shard.plan_path.write_bytes(plan)
             (shard.folder / "records" / "a.jsonl").write_bytes(records)
@@ -209,6 +246,15 @@ def peak_mib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1 << 20)
 
 
+def _latency() -> dict[str, Any]:
+    arm = {
+        "samples_s": [0.1] * 8, "waited_s": [0.0] * 8, "forward_calls": 8, "tokens_fed": 40,
+        "peak": {"host_bytes": 1 << 20},
+        "prefill": {"samples_s": [0.01] * 8, "median_s": 0.01}, "decode": {"samples_s": [0.09] * 8, "median_s": 0.09},
+    }  # fmt: skip
+    return {"cached": arm, "uncached": arm}
+
+
 def _shard(cases: tuple[Case, ...]) -> tuple[bytes, bytes]:
     """Return the plan and records of a small run in which everything was measured."""
     cell = Cell(python="3.11", pins={"peft": "0.13.0", "transformers": "4.45.1", "torch": "2.13.0"})
@@ -221,7 +267,7 @@ def _shard(cases: tuple[Case, ...]) -> tuple[bytes, bytes]:
         VariantRecord(
             run="shard", time="2026-01-01T00:00:00Z", cell=facts, key=str(number), case=case.name, variant=variant,
             document=case.document, outcome=outcomes[number % 3], message="x" if number % 3 else None,
-            latency={"cached": {"samples_s": [0.1] * 8}, "uncached": {"samples_s": [0.2] * 8}},
+            latency=_latency(),
             counters={"use_cache": True, "tokens_per_call": [5, 1, 1, 1]}, duration_s=0.1,
         )
         for number, (case, variant) in enumerate(asked)
