@@ -113,7 +113,8 @@ class Seen:
         """Return the status with the releases that mended it."""
         if self.status is Status.LIVE or not self.fixed:
             return str(self.status)
-        return f"{self.status} by " + " or ".join(f"{name} {version}" for name, version in self.fixed.items())
+        releases = " or ".join(f"{name} {version}" for name, version in self.fixed.items())
+        return f"{self.status}, by {releases} at the latest"
 
     @property
     def table(self) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from harness.interface import Outcome
 from harness.matrix.read import key_lines
 from harness.matrix.toml_reader import Entry, read_toml
 from harness.packages import PACKAGES
-from harness.program import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -124,7 +123,7 @@ def _expectation(entry: Entry, axes: Mapping[str, tuple[str, ...]]) -> Expectati
 
 def expected_text(case: str, entries: Sequence[str]) -> str:
     """Return the text of a file of expectations from the texts of its entries; "" without any."""
-    head = f"# Where {case} does not pass, and why; drawn by `{PROGRAM} cases propose --write`, reviewed by a person.\n"
+    head = f"# Where {case} does not pass, and why.\n# Drawn by `prompt-bench cases propose --write`, reviewed by a person.\n"
     return head + "".join(f"\n{entry}" for entry in entries) if entries else ""
 
 

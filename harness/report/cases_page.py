@@ -35,7 +35,7 @@ _HEAD = """# The cases
 
 Generated from the case files and the reference records by `prompt-bench cases catalogue --write`;
 `nox -s lint` fails when it is stale. How to add a case: [cases.md](cases.md). At the end, for each case and each
-upstream report: [the cell where it failed, and the nearest where it passed](#failed-there-passed-here).
+defect: [the cell where it failed, and the nearest where it passed](#failed-there-passed-here).
 """
 _PAIRS = """One row for each case and each [defect](defects.md) that it meets.
 Of all measured cells, the nearest two of which one failed and the other passed at least one of the same variants; the

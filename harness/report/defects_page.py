@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.paths import ROOT
-from harness.program import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,9 +15,9 @@ PAGE = ROOT / "docs" / "defects.md"
 
 _HEAD = """# The defects
 
-Generated from `cases/defects/` and the published records by `{program} cases defects --write`; `{program} cases check`
-tells when it is stale. {count} defects explain all {records} failing records and unready cells that they hold.
-First and last seen: the oldest and the newest release of peft and of transformers with a failing record; `{program}
+Generated from `cases/defects/` and the published records by `prompt-bench cases defects --write`;
+`prompt-bench cases check` tells when it is stale. {count} defects explain all {records} failing records and unready cells that they hold.
+First and last seen: the oldest and the newest release of peft and of transformers with a failing record; `prompt-bench
 explain` tells how they go together. Live: it is there in the newest releases in which its variants were measured;
 hidden: what it met fails of something else there.
 """
@@ -29,7 +28,7 @@ def defects_page(defects: Mapping[str, Defect], seen: Mapping[str, Seen]) -> str
     """Write the page: a row for each defect, those that explain most first."""
     order = sorted(defects.values(), key=lambda one: (-seen[one.id].records, one.id))
     records = sum(one.records for one in seen.values())
-    lines = [_HEAD.format(program=PROGRAM, count=len(defects), records=records), _COLUMNS, "| --- " * 8 + "|"]
+    lines = [_HEAD.format(count=len(defects), records=records), _COLUMNS, "| --- " * 8 + "|"]
     for one in order:
         found = seen[one.id]
         cells = (
