@@ -1,1 +1,1 @@
-"""What is checked: one file for each case, claims and expectations beside the code."""
+"""What is checked: one file for each case; what is expected and claimed, and known causes, are data beside them."""

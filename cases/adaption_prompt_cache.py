@@ -10,7 +10,6 @@ from __future__ import annotations
 import torch
 
 from harness.kit import (
-    Expectation,
     Trial,
     Unsupported,
     Variants,
@@ -36,29 +35,6 @@ NEW_TOKENS = 8
 QUESTION = "3+4=7</s>2+2=4</s>5+1=6</s>8+8=16</s>9+0=9</s> 1+1="
 
 VARIANTS = (Variants(axes={"model": ("llama", "mistral", "gpt2"), "aspect": ("cached", "workaround", "closed")}),)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": ">=0.13.2,<=0.15.2", "transformers": ">=4.45.2,<=4.57.3"},
-        only={"model": ("gpt2",)},
-        outcome="unsupported",
-        signature="this peft has no adaption prompt for gpt2",
-        link="docs/families.md#methods",
-    ),
-    Expectation(
-        where={"peft": "==0.14.0", "transformers": "==4.57.3"},
-        only={"model": ("llama",)},
-        outcome="error",
-        signature="AttributeError: 'LlamaAttention' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/2314",
-    ),
-    Expectation(
-        where={"peft": "==0.14.0", "transformers": "==4.57.3"},
-        only={"model": ("mistral",)},
-        outcome="error",
-        signature="AttributeError: 'MistralAttention' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/2314",
-    ),
-)
 
 
 def check(trial: Trial) -> None:

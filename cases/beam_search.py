@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from harness.kit import NEW_TOKENS, Expectation, Trial, Variants, beams_by_forward, greedy_by_generate, hold
+from harness.kit import NEW_TOKENS, Trial, Variants, beams_by_forward, greedy_by_generate, hold
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2123",)
@@ -23,96 +23,6 @@ VARIANTS = (
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
             "aspect": ("cached", "uncached"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0,<=0.13.2", "transformers": ">=4.43.3,<=4.48.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("uncached",)},
-        outcome="error",
-        signature="'tuple' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={
-            "model": ("bloom", "gpt2"),
-            "method": ("p_tuning", "prefix_tuning", "prompt_tuning"),
-            "aspect": ("cached",),
-        },
-        outcome="error",
-        signature=r"KeyError: 'past_key_values'|got 3 and 4|existing size",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("gpt2", "llama"), "method": ("p_tuning", "prompt_tuning"), "aspect": ("uncached",)},
-        outcome="error",
-        signature="KeyError: 'past_key_values'",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("gpt2",), "method": ("prefix_tuning",), "aspect": ("uncached",)},
-        outcome="error",
-        signature="KeyError: 'past_key_values'",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0,<=0.13.2", "transformers": ">=4.45.2,<=4.48.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("cached",)},
-        outcome="error",
-        signature="'tuple' object has no attribute|_reorder_cache",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0,<=0.13.2", "transformers": ">=4.45.2,<=4.48.3"},
-        only={"model": ("bloom",), "method": ("prefix_tuning",), "aspect": ("uncached",)},
-        outcome="error",
-        signature="'tuple' object has no attribute|got 3 and 4",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": ">=4.43.3,<=4.48.3"},
-        only={"model": ("llama",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("cached",)},
-        outcome="wrong",
-        signature="drops the prompt",
-        link="https://github.com/huggingface/peft/issues/2123",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.43.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("cached",)},
-        outcome="wrong",
-        signature="drops the prompt",
-        link="https://github.com/huggingface/peft/issues/2123",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.43.3"},
-        only={"model": ("llama",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("uncached",)},
-        outcome="wrong",
-        signature="leaves the forward loop",
-        link="https://github.com/huggingface/peft/pull/1969",
-    ),
-    Expectation(
-        where={"peft": ">=0.18.1", "transformers": "==4.57.3"},
-        only={"model": ("bloom",), "method": ("prefix_tuning",), "aspect": ("uncached",)},
-        outcome="error",
-        signature="broadcast shape",
-        link="docs/findings.md#generate-without-the-cache-and-prefix-tuning",
-    ),
-    Expectation(
-        where={"peft": ">=0.18.1", "transformers": ">=4.57.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("uncached",)},
-        outcome="error",
-        signature=r"existing size \(95\)|cannot be multiplied",
-        link="docs/findings.md#generate-without-the-cache-and-prefix-tuning",
     ),
 )
 

@@ -76,7 +76,6 @@ VARIANTS = (
     Variants(axes={"model": DECODERS, "method": REPARAMETRISED, "layout": ("alone",)}),
     Variants(axes={"model": ("t5", "bart", "bert", "roberta"), "method": REPARAMETRISED, "layout": ("alone",)}),
 )
-EXPECTATIONS = ()
 
 
 def check(trial: Trial) -> None:

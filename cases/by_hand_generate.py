@@ -70,7 +70,6 @@ VARIANTS = (
     Variants(axes={"model": DECODERS, "method": REPARAMETRISED, "layout": ("alone",)}),
     Variants(axes={"model": ("t5", "bart"), "method": REPARAMETRISED, "layout": ("alone",)}),
 )
-EXPECTATIONS = ()
 
 
 def check(trial: Trial) -> None:

@@ -67,7 +67,6 @@ VARIANTS = (
     Variants(axes={"model": ("llama", "gpt2", "bloom", "gemma2"), "method": REPARAMETRISED, "aspect": ("forward",)}),
     Variants(axes={"model": ("t5", "bart", "bert", "roberta"), "method": REPARAMETRISED, "aspect": ("forward",)}),
 )
-EXPECTATIONS = ()
 
 
 def check(trial: Trial) -> None:

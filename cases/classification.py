@@ -15,7 +15,6 @@ import torch
 from harness.kit import (
     LORA,
     LORA_TARGETS,
-    Expectation,
     Trial,
     Variants,
     attach,
@@ -49,43 +48,6 @@ VARIANTS = (
             "method": ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning", "lora"),
             "aspect": ("used", "labels", "batch", "reload"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.13.2", "transformers": "==4.45.2"},
-        only={"method": ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning")},
-        outcome="error",
-        signature=r"TypeError: PeftModelFor(Sequence|Token)Classification\.add_adapter\(\)",
-        link="https://github.com/huggingface/peft/pull/2156",
-    ),
-    Expectation(
-        where={"peft": ">=0.14.0", "transformers": ">=4.51.3"},
-        only={"task": ("token",), "method": ("prompt_tuning", "p_tuning"), "aspect": ("labels",)},
-        outcome="error",
-        signature=r"ValueError: Expected input batch_size \(",
-        link="https://github.com/huggingface/peft/issues/1974",
-    ),
-    Expectation(
-        where={"peft": "==0.15.2", "transformers": "==4.51.3"},
-        only={
-            "method": ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning"),
-            "aspect": ("reload",),
-        },
-        outcome="wrong",
-        signature="loaded again it says otherwise",
-        link="https://github.com/huggingface/peft/pull/2646",
-    ),
-    Expectation(
-        where={"peft": "==0.14.0", "transformers": "==4.57.3"},
-        only={
-            "task": ("sequence",),
-            "model": ("roberta",),
-            "method": ("prefix_tuning", "prefix_tuning_projection"),
-        },
-        outcome="error",
-        signature="TypeError: '<' not supported between instances of 'tuple'",
-        link="docs/families.md#what-older-releases-do",
     ),
 )
 

@@ -11,7 +11,7 @@ from typing import Any
 import peft
 import torch
 
-from harness.kit import Expectation, Trial, Variants, expect_near, far, fill, logits, make_base, question, wrap
+from harness.kit import Trial, Variants, expect_near, far, fill, logits, make_base, question, wrap
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/2220", "https://github.com/huggingface/peft/pull/2646")
@@ -27,50 +27,6 @@ VARIANTS = (
             "model": ("llama", "gpt2", "bert"),
             "method": ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning", "lora"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama",), "method": ("prefix_tuning", "prefix_tuning_projection")},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning", "prefix_tuning_projection")},
-        outcome="error",
-        signature="'tuple' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.16.0", "transformers": "==4.53.1"},
-        only={"method": ("p_tuning", "prompt_tuning")},
-        outcome="wrong",
-        signature="loaded against in memory",
-        link="https://github.com/huggingface/peft/pull/2646",
-    ),
-    Expectation(
-        where={"peft": "==0.16.0", "transformers": "==4.53.1"},
-        only={"model": ("gpt2", "llama"), "method": ("prefix_tuning", "prefix_tuning_projection")},
-        outcome="wrong",
-        signature="loaded against in memory|training moves nothing",
-        link="https://github.com/huggingface/peft/pull/2646",
-    ),
-    Expectation(
-        where={"peft": "==0.16.0", "transformers": "==4.53.1"},
-        only={"model": ("bert",), "method": ("prefix_tuning", "prefix_tuning_projection")},
-        outcome="error",
-        signature="cls_layer_name",
-        link="https://github.com/huggingface/peft/pull/2646",
-    ),
-    Expectation(
-        where={"peft": "==0.13.2", "transformers": "==4.45.2"},
-        only={"method": ("p_tuning", "prefix_tuning", "prefix_tuning_projection", "prompt_tuning")},
-        outcome="error",
-        signature="low_cpu_mem_usage",
-        link="https://github.com/huggingface/peft/pull/2156",
     ),
 )
 

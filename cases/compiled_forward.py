@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from harness.kit import Expectation, Trial, Variants, expect_near, far, logits, make_base, question, wrap
+from harness.kit import Trial, Variants, expect_near, far, logits, make_base, question, wrap
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/blob/main/docs/source/developer_guides/torch_compile.md",)
@@ -16,22 +16,6 @@ ORACLE = "same call"
 VARIANTS = (
     # Tracing takes seconds a variant, and p-tuning is prompt tuning with other numbers.
     Variants(axes={"model": ("llama",), "method": ("prompt_tuning", "prefix_tuning")}),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"method": ("prefix_tuning",)},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"method": ("prefix_tuning",)},
-        outcome="error",
-        signature="'tuple' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
 )
 
 

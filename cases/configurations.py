@@ -79,7 +79,6 @@ VARIANTS = (
     # These differ in how a prompt comes about; LoRA is the control.
     Variants(axes={"model": ("gpt2",), "method": ("prefix_tuning_projection", "p_tuning_lstm", "lora"), "row": ROWS}),
 )
-EXPECTATIONS = ()
 PLAN = Path(__file__).parent / "plans" / "configurations.json"
 TEXTS = {
     "one": (QUESTION[-24:],),

@@ -14,7 +14,6 @@ import torch
 
 from harness.kit import (
     INIT_TEXT,
-    Expectation,
     Trial,
     Variants,
     attach,
@@ -47,29 +46,6 @@ VARIANTS = (
         },
     ),
     Variants(axes={"model": ("llama", "gpt2"), "method": ("cpt",), "aspect": ("taught", "named")}),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.13.2", "transformers": "==4.45.2"},
-        only={"method": ("cpt",), "aspect": ("forward", "cached", "workaround", "reload")},
-        outcome="unsupported",
-        signature="has no CPTConfig",
-        link="https://github.com/huggingface/peft/pull/2168",
-    ),
-    Expectation(
-        where={"peft": "==0.13.2", "transformers": "==4.45.2"},
-        only={"aspect": ("taught", "named")},
-        outcome="unsupported",
-        signature="has no CPTConfig",
-        link="https://github.com/huggingface/peft/pull/2168",
-    ),
-    Expectation(
-        where={"peft": ">=0.14.0", "transformers": ">=4.51.3"},
-        only={"aspect": ("named",)},
-        outcome="error",
-        signature="KeyError: 'default'",
-        link="docs/families.md#what-the-newest-releases-do",
-    ),
 )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.kit import Expectation, Trial, Variants, add_adapter, expect_near, far, logits, question, with_one_adapter
+from harness.kit import Trial, Variants, add_adapter, expect_near, far, logits, question, with_one_adapter
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/3638", "https://github.com/huggingface/peft/pull/3639")
@@ -21,57 +21,6 @@ VARIANTS = (
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
             "aspect": ("inactive", "active", "name_again"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="error",
-        signature="'tuple' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2"},
-        only={"method": ("p_tuning", "prompt_tuning")},
-        outcome="error",
-        signature="delete_adapter|No adapter loaded",
-        link="https://github.com/huggingface/peft/pull/3639",
-    ),
-    Expectation(
-        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2"},
-        only={"model": ("gpt2",), "method": ("prefix_tuning",)},
-        outcome="error",
-        signature="delete_adapter|No adapter loaded",
-        link="https://github.com/huggingface/peft/pull/3639",
-    ),
-    Expectation(
-        where={"peft": ">=0.19.1,<=0.20.0", "transformers": ">=5.21.1"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="error",
-        signature="delete_adapter",
-        link="https://github.com/huggingface/peft/pull/3639",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0,<=0.14.0", "transformers": ">=4.43.3,<=4.47.0"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="error",
-        signature="delete_adapter",
-        link="https://github.com/huggingface/peft/pull/3639",
-    ),
-    Expectation(
-        where={"peft": ">=0.13.2,<=0.20.0", "transformers": ">=4.45.2,<=5.14.1"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="error",
-        signature="delete_adapter|No adapter loaded",
-        link="https://github.com/huggingface/peft/pull/3639",
     ),
 )
 

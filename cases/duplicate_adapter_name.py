@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from harness.kit import Expectation, Trial, Variants, adapter_config, expect_near, logits, question, with_one_adapter
+from harness.kit import Trial, Variants, adapter_config, expect_near, logits, question, with_one_adapter
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/3559",)
@@ -15,57 +15,6 @@ ORACLE = "refusal"
 VIRTUAL_TOKENS = 20
 VARIANTS = (
     Variants(axes={"model": ("llama", "gpt2"), "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora")}),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="error",
-        signature="'tuple' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2"},
-        only={"method": ("lora", "p_tuning", "prompt_tuning")},
-        outcome="wrong",
-        signature="after the second of the name",
-        link="https://github.com/huggingface/peft/pull/3559",
-    ),
-    Expectation(
-        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2"},
-        only={"model": ("gpt2",), "method": ("prefix_tuning",)},
-        outcome="wrong",
-        signature="after the second of the name",
-        link="https://github.com/huggingface/peft/pull/3559",
-    ),
-    Expectation(
-        where={"peft": ">=0.19.1,<=0.20.0", "transformers": ">=5.21.1"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="wrong",
-        signature="after the second of the name",
-        link="https://github.com/huggingface/peft/pull/3559",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0,<=0.14.0", "transformers": ">=4.43.3,<=4.47.0"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="wrong",
-        signature="after the second of the name",
-        link="https://github.com/huggingface/peft/pull/3559",
-    ),
-    Expectation(
-        where={"peft": ">=0.13.2,<=0.20.0", "transformers": ">=4.45.2,<=5.14.1"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="wrong",
-        signature="after the second of the name",
-        link="https://github.com/huggingface/peft/pull/3559",
-    ),
 )
 
 

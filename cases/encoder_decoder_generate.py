@@ -13,7 +13,6 @@ import torch
 from harness.kit import (
     LORA,
     LORA_TARGETS,
-    Expectation,
     Trial,
     Variants,
     attach,
@@ -42,56 +41,6 @@ VARIANTS = (
             "method": ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning", "lora"),
             "aspect": ("cached", "workaround"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.15.2", "transformers": "==4.51.3"},
-        only={"model": ("t5",), "method": ("prefix_tuning", "prefix_tuning_projection"), "aspect": ("cached",)},
-        outcome="wrong",
-        signature=r"generate\(use_cache=True\) uses the prompt but leaves the",
-        link="docs/families.md#what-older-releases-do",
-    ),
-    Expectation(
-        where={"peft": ">=0.15.2,<=0.20.0", "transformers": ">=4.51.3,<=5.14.1"},
-        only={"model": ("t5",), "method": ("prefix_tuning", "prefix_tuning_projection"), "aspect": ("workaround",)},
-        outcome="wrong",
-        signature=r"generate\(use_cache=False\) uses the prompt but leaves the",
-        link="docs/findings.md#generate-without-the-cache-and-prefix-tuning",
-    ),
-    Expectation(
-        where={"peft": ">=0.21.2", "transformers": ">=5.21.1"},
-        only={"method": ("prefix_tuning", "prefix_tuning_projection"), "aspect": ("workaround",)},
-        outcome="wrong",
-        signature=r"generate\(use_cache=False\) uses the prompt but leaves the",
-        link="docs/findings.md#generate-without-the-cache-and-prefix-tuning",
-    ),
-    Expectation(
-        where={"peft": ">=0.19.1,<=0.20.0", "transformers": ">=5.5.4,<=5.14.1"},
-        only={"model": ("bart",), "method": ("prefix_tuning", "prefix_tuning_projection"), "aspect": ("workaround",)},
-        outcome="wrong",
-        signature=r"generate\(use_cache=False\) uses the prompt but leaves the",
-        link="docs/findings.md#generate-without-the-cache-and-prefix-tuning",
-    ),
-    Expectation(
-        where={"peft": "==0.14.0", "transformers": "==4.57.3"},
-        only={"model": ("t5",), "method": ("prefix_tuning", "prefix_tuning_projection")},
-        outcome="error",
-        signature="AttributeError: 'T5ForConditionalGeneration' object has no",
-        link="https://github.com/huggingface/peft/pull/2662",
-    ),
-    Expectation(
-        where={"peft": ">=0.19.1,<=0.21.1", "transformers": ">=5.18.0"},
-        outcome="error",
-        signature="_prepare_encoder_decoder_kwargs_for_generation",
-        link="docs/families.md#what-older-releases-do",
-    ),
-    Expectation(
-        where={"peft": "==0.14.0", "transformers": "==4.57.3"},
-        only={"model": ("bart",), "method": ("prefix_tuning", "prefix_tuning_projection")},
-        outcome="error",
-        signature="AttributeError: 'BartForConditionalGeneration' object has",
-        link="https://github.com/huggingface/peft/pull/2662",
     ),
 )
 

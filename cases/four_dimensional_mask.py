@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from harness.kit import (
-    Expectation,
     Trial,
     Variants,
     base_alone_can,
@@ -34,78 +33,6 @@ VARIANTS = (
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
             "aspect": ("additive", "boolean"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("qwen2",), "method": ("prefix_tuning",), "aspect": ("boolean",)},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"method": ("prefix_tuning",)},
-        outcome="error",
-        signature="'tuple' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0", "transformers": ">=4.43.3"},
-        only={"method": ("p_tuning", "prompt_tuning"), "aspect": ("additive",)},
-        outcome="error",
-        signature="got 2 and 4",
-        link="https://github.com/huggingface/peft/issues/2452",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0,<=0.14.0", "transformers": ">=4.43.3,<=4.47.0"},
-        only={"method": ("prefix_tuning",), "aspect": ("additive",)},
-        outcome="error",
-        signature="got 2 and 4",
-        link="https://github.com/huggingface/peft/issues/2452",
-    ),
-    Expectation(
-        where={"peft": ">=0.13.2", "transformers": ">=4.45.2"},
-        only={"method": ("prefix_tuning",)},
-        outcome="error",
-        signature="got 2 and 4",
-        link="https://github.com/huggingface/peft/issues/2452",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0", "transformers": ">=4.45.2"},
-        only={"method": ("p_tuning", "prompt_tuning"), "aspect": ("boolean",)},
-        outcome="error",
-        signature="got 2 and 4",
-        link="https://github.com/huggingface/peft/issues/2452",
-    ),
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("qwen2",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("boolean",)},
-        outcome="error",
-        signature="got 2 and 4",
-        link="https://github.com/huggingface/peft/issues/2452",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.43.3"},
-        only={"aspect": ("boolean",)},
-        outcome="unsupported",
-        signature="transformers alone cannot do this: ValueError: Custom",
-        link="docs/cases.md",
-    ),
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"aspect": ("additive",)},
-        outcome="unsupported",
-        signature="transformers alone already answers otherwise than its",
-        link="docs/cases.md",
-    ),
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama",), "aspect": ("boolean",)},
-        outcome="unsupported",
-        signature="transformers alone already answers otherwise than its",
-        link="docs/cases.md",
     ),
 )
 

@@ -26,8 +26,6 @@ POSITIONS = 640
 """Room for the longest answer: the tiny models stop at 160. Rotary positions have no weights, so the config will do."""
 
 VARIANTS = (Variants(axes={"model": ("llama",), "method": ("prompt_tuning",), "aspect": ("growth",)}),)
-CLAIMS = ()
-EXPECTATIONS = ()
 
 
 def check(trial: Trial, benchmark: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from harness.kit import Expectation, Trial, Variants, far, make_base, question, wrap
+from harness.kit import Trial, Variants, far, make_base, question, wrap
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/869", "https://github.com/huggingface/peft/pull/2191")
@@ -23,54 +23,6 @@ VARIANTS = (
             "method": ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning", "lora"),
             "aspect": ("before", "after"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama", "qwen2"), "method": ("prefix_tuning", "prefix_tuning_projection")},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0,<=0.13.2", "transformers": ">=4.43.3,<=4.48.3"},
-        only={"model": ("llama", "qwen2"), "method": ("prefix_tuning", "prefix_tuning_projection")},
-        outcome="error",
-        signature="'tuple' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("gpt2",), "method": ("prefix_tuning", "prefix_tuning_projection"), "aspect": ("before",)},
-        outcome="wrong",
-        signature="gets no gradient at all",
-        link="https://github.com/huggingface/peft/pull/2191",
-    ),
-    Expectation(
-        where={"peft": ">=0.9.0", "transformers": ">=4.38.2"},
-        only={"model": ("gpt2",), "method": ("prefix_tuning", "prefix_tuning_projection"), "aspect": ("after",)},
-        outcome="error",
-        signature=r"size of tensor a \((37|94)\)|does not require grad",
-        link="docs/findings.md#gradient-checkpointing-that-is-switched-on-after-the-adapter",
-    ),
-    Expectation(
-        where={"peft": ">=0.9.0,<=0.13.2", "transformers": ">=4.38.2,<=4.45.2"},
-        only={"model": ("gpt2",), "method": ("prefix_tuning", "prefix_tuning_projection"), "aspect": ("before",)},
-        outcome="error",
-        signature=r"size of tensor a \((37|94)\)",
-        link="docs/findings.md#gradient-checkpointing-that-is-switched-on-after-the-adapter",
-    ),
-    Expectation(
-        where={"peft": ">=0.14.0", "transformers": ">=4.47.0"},
-        only={
-            "model": ("llama", "qwen2"),
-            "method": ("prefix_tuning", "prefix_tuning_projection"),
-            "aspect": ("after",),
-        },
-        outcome="error",
-        signature=r"size of tensor a \((37|94)\)|does not require grad",
-        link="docs/findings.md#gradient-checkpointing-that-is-switched-on-after-the-adapter",
     ),
 )
 

@@ -13,7 +13,6 @@ from harness.kit import (
     LORA,
     NEW_TOKENS,
     VIRTUAL_TOKENS,
-    Expectation,
     Trial,
     Variants,
     adapter_options,
@@ -36,54 +35,6 @@ VARIANTS = (
             "aspect": ("forward", "generate"),
             "dtype": ("bfloat16",),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama",), "method": ("prefix_tuning", "prefix_tuning_projection")},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={
-            "model": ("bloom", "llama"),
-            "method": ("prefix_tuning", "prefix_tuning_projection"),
-            "aspect": ("forward",),
-        },
-        outcome="error",
-        signature="'tuple' object has no attribute|got 3 and 4",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("bloom", "gpt2"), "method": ("p_tuning", "prompt_tuning"), "aspect": ("generate",)},
-        outcome="error",
-        signature=r"KeyError: 'past_key_values'|existing size",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"method": ("prefix_tuning", "prefix_tuning_projection"), "aspect": ("generate",)},
-        outcome="error",
-        signature=r"KeyError: 'past_key_values'|'tuple' object has no attribute|existing size",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": ">=4.43.3,<=4.48.3"},
-        only={"model": ("llama",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("generate",)},
-        outcome="wrong",
-        signature="bfloat16 says something else",
-        link="https://github.com/huggingface/peft/issues/2123",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.43.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning_projection",), "aspect": ("generate",)},
-        outcome="wrong",
-        signature="bfloat16 says something else",
-        link="https://github.com/huggingface/peft/issues/2123",
     ),
 )
 TOLERANCE = {"forward": 0.1, "generate": 0.25}

@@ -12,7 +12,6 @@ import torch
 
 from harness.kit import (
     NEW_TOKENS,
-    Expectation,
     Trial,
     Variants,
     base_alone_can,
@@ -33,36 +32,6 @@ METHODS = ("prompt_tuning", "prefix_tuning", "p_tuning", "lora")
 VARIANTS = (
     Variants(axes={"model": ("llama", "gpt2", "opt"), "method": METHODS, "aspect": ("forward", "generate")}),
     Variants(axes={"model": ("bert",), "method": METHODS, "aspect": ("features",)}),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("forward",)},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("forward",)},
-        outcome="error",
-        signature="'tuple' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": ">=0.9.0,<=0.20.0", "transformers": ">=4.38.2"},
-        only={"method": ("prefix_tuning",), "aspect": ("features",)},
-        outcome="error",
-        signature="specify (either|exactly one of) input_ids or inputs_embeds",
-        link="https://github.com/huggingface/peft/pull/3558",
-    ),
-    Expectation(
-        where={"peft": ">=0.9.0", "transformers": ">=4.38.2"},
-        only={"method": ("p_tuning", "prefix_tuning", "prompt_tuning"), "aspect": ("generate",)},
-        outcome="error",
-        signature="forwarding implemented",
-        link="docs/findings.md#embeddings-in-the-place-of-ids-and-masks-of-four-dimensions",
-    ),
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from harness.kit import NEW_TOKENS, VIRTUAL_TOKENS, Expectation, Trial, Variants, greedy_by_generate, hold, question
+from harness.kit import NEW_TOKENS, VIRTUAL_TOKENS, Trial, Variants, greedy_by_generate, hold, question
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1391",)
@@ -23,43 +23,6 @@ VARIANTS = (
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
             "aspect": ("all_positions", "max_length"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("gpt2", "opt"), "method": ("p_tuning", "prompt_tuning")},
-        outcome="error",
-        signature="KeyError: 'past_key_values'",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"method": ("prefix_tuning",)},
-        outcome="error",
-        signature="KeyError: 'past_key_values'|'tuple' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": ">=4.43.3,<=4.48.3"},
-        only={"model": ("llama",), "method": ("p_tuning", "prompt_tuning")},
-        outcome="wrong",
-        signature="drops the prompt",
-        link="https://github.com/huggingface/peft/issues/2123",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.43.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="wrong",
-        signature="drops the prompt",
-        link="https://github.com/huggingface/peft/issues/2123",
     ),
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from harness.kit import Expectation, Trial, Variants, far, logits, make_base, question, wrap
+from harness.kit import Trial, Variants, far, logits, make_base, question, wrap
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/869",)
@@ -20,22 +20,6 @@ VARIANTS = (
             "model": ("llama", "gpt2", "bloom", "opt"),
             "method": ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning", "lora"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama",), "method": ("prefix_tuning", "prefix_tuning_projection")},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("bloom", "llama"), "method": ("prefix_tuning", "prefix_tuning_projection")},
-        outcome="error",
-        signature="'tuple' object has no attribute|got 3 and 4",
-        link="https://github.com/huggingface/peft/pull/1832",
     ),
 )
 

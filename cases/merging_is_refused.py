@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from harness.kit import LORA, Expectation, Trial, Variants, expect_near, logits, make_base, question, wrap
+from harness.kit import LORA, Trial, Variants, expect_near, logits, make_base, question, wrap
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/3638",)
@@ -21,43 +21,6 @@ VARIANTS = (
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
             "aspect": ("merge_and_unload", "merge_adapter", "unload"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"method": ("prefix_tuning",)},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"method": ("prefix_tuning",)},
-        outcome="error",
-        signature="'tuple' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": ">=0.9.0", "transformers": ">=4.38.2"},
-        only={"method": ("p_tuning", "prompt_tuning")},
-        outcome="wrong",
-        signature="does not say why",
-        link="docs/findings.md#merging-is-refused-without-a-reason",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0,<=0.14.0", "transformers": ">=4.43.3,<=4.47.0"},
-        only={"method": ("prefix_tuning",)},
-        outcome="wrong",
-        signature="does not say why",
-        link="docs/findings.md#merging-is-refused-without-a-reason",
-    ),
-    Expectation(
-        where={"peft": ">=0.13.2", "transformers": ">=4.45.2"},
-        only={"method": ("prefix_tuning",)},
-        outcome="wrong",
-        signature="does not say why",
-        link="docs/findings.md#merging-is-refused-without-a-reason",
     ),
 )
 

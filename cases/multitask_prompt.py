@@ -44,7 +44,6 @@ VARIANTS = (
         },
     ),
 )
-EXPECTATIONS = ()
 
 
 def check(trial: Trial) -> None:

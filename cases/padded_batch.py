@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from harness.kit import (
-    Expectation,
     Trial,
     Variants,
     base_alone_can,
@@ -45,124 +44,6 @@ VARIANTS = (
     ),
     # Bloom has no positions, and OPT's come from the mask: they take none from the caller.
     Variants(axes={"model": ("llama", "gpt2"), "method": METHODS, "aspect": ("left",)}),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("left",)},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama", "qwen2"), "method": ("prefix_tuning",), "aspect": ("left_generate", "right")},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("left",)},
-        outcome="error",
-        signature="'tuple' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("bloom", "gpt2", "opt"), "method": ("p_tuning", "prompt_tuning"), "aspect": ("left_generate",)},
-        outcome="error",
-        signature=r"KeyError: 'past_key_values'|existing size",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"method": ("prefix_tuning",), "aspect": ("left_generate",)},
-        outcome="error",
-        signature="KeyError: 'past_key_values'|'tuple' object has no attribute|got 3 and 4",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("bloom", "llama", "qwen2"), "method": ("prefix_tuning",), "aspect": ("right",)},
-        outcome="error",
-        signature="'tuple' object has no attribute|got 3 and 4",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": ">=0.9.0", "transformers": ">=4.38.2"},
-        only={"method": ("p_tuning", "prompt_tuning"), "aspect": ("left",)},
-        outcome="wrong",
-        signature="otherwise than alone",
-        link="https://github.com/huggingface/peft/issues/1093",
-    ),
-    Expectation(
-        where={"peft": ">=0.9.0", "transformers": ">=4.38.2"},
-        only={"model": ("llama", "qwen2"), "method": ("p_tuning", "prompt_tuning"), "aspect": ("left_generate",)},
-        outcome="wrong",
-        signature="otherwise than alone",
-        link="https://github.com/huggingface/peft/issues/1093",
-    ),
-    Expectation(
-        where={"peft": ">=0.9.0,<=0.18.1", "transformers": ">=4.38.2,<=4.57.3"},
-        only={"model": ("gpt2",), "method": ("prefix_tuning",), "aspect": ("left",)},
-        outcome="wrong",
-        signature="otherwise than alone",
-        link="https://github.com/huggingface/peft/issues/1093",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0,<=0.14.0", "transformers": ">=4.43.3,<=4.47.0"},
-        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("left",)},
-        outcome="wrong",
-        signature="otherwise than alone",
-        link="https://github.com/huggingface/peft/issues/1093",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0,<=0.14.0", "transformers": ">=4.43.3,<=4.47.0"},
-        only={"model": ("qwen2",), "method": ("prefix_tuning",), "aspect": ("left_generate",)},
-        outcome="wrong",
-        signature="otherwise than alone",
-        link="https://github.com/huggingface/peft/issues/1093",
-    ),
-    Expectation(
-        where={"peft": ">=0.13.2,<=0.18.1", "transformers": ">=4.45.2,<=4.57.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("left",)},
-        outcome="wrong",
-        signature="otherwise than alone",
-        link="https://github.com/huggingface/peft/issues/1093",
-    ),
-    Expectation(
-        where={"peft": ">=0.13.2,<=0.18.1", "transformers": ">=4.45.2,<=4.57.3"},
-        only={"model": ("gpt2", "qwen2"), "method": ("prefix_tuning",), "aspect": ("left_generate",)},
-        outcome="wrong",
-        signature="otherwise than alone",
-        link="https://github.com/huggingface/peft/issues/1093",
-    ),
-    Expectation(
-        where={"peft": ">=0.9.0,<=0.14.0", "transformers": ">=4.38.2,<=4.47.0"},
-        only={
-            "model": ("gpt2",),
-            "method": ("p_tuning", "prefix_tuning", "prompt_tuning"),
-            "aspect": ("left_generate",),
-        },
-        outcome="wrong",
-        signature="otherwise than alone",
-        link="https://github.com/huggingface/peft/issues/1093",
-    ),
-    Expectation(
-        where={"peft": ">=0.13.2", "transformers": ">=4.45.2"},
-        only={"model": ("gpt2",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("left_generate",)},
-        outcome="wrong",
-        signature="otherwise than alone",
-        link="https://github.com/huggingface/peft/issues/1093",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.43.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("left_generate",)},
-        outcome="wrong",
-        signature="otherwise than alone",
-        link="https://github.com/huggingface/peft/issues/1093",
-    ),
 )
 
 

@@ -15,7 +15,6 @@ import torch
 from harness.kit import (
     LORA,
     LORA_TARGETS,
-    Expectation,
     Trial,
     Variants,
     attach,
@@ -46,82 +45,6 @@ VARIANTS = (
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
             "aspect": ("cache", "left", "right"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": ">=0.13.2", "transformers": ">=4.45.2"},
-        only={"model": ("llama", "gpt2", "mistral"), "method": ("prompt_tuning", "p_tuning"), "aspect": ("left",)},
-        outcome="wrong",
-        signature="generate on a batch leaves the forward loop on a row of it",
-        link="https://github.com/huggingface/peft/issues/1093",
-    ),
-    Expectation(
-        where={"peft": ">=0.13.2,<=0.15.2", "transformers": ">=4.45.2,<=4.57.3"},
-        only={"model": ("llama", "gpt2", "mistral"), "method": ("prefix_tuning",), "aspect": ("left",)},
-        outcome="wrong",
-        signature="generate on a batch leaves the forward loop on a row of it",
-        link="https://github.com/huggingface/peft/issues/1093",
-    ),
-    Expectation(
-        where={"peft": ">=0.14.0", "transformers": ">=4.51.3"},
-        only={"model": ("qwen3",), "method": ("prompt_tuning", "p_tuning"), "aspect": ("left",)},
-        outcome="wrong",
-        signature="generate on a batch leaves the forward loop on a row of it",
-        link="https://github.com/huggingface/peft/issues/1093",
-    ),
-    Expectation(
-        where={"peft": "==0.15.2", "transformers": "==4.51.3"},
-        only={"model": ("gemma3",), "method": ("lora",), "aspect": ("cache", "left")},
-        outcome="wrong",
-        signature="generate on a batch leaves the forward loop on a row of it",
-        link="docs/families.md#what-older-releases-do",
-    ),
-    Expectation(
-        where={"peft": ">=0.14.0", "transformers": ">=4.57.3"},
-        only={"model": ("gemma3",), "method": ("prompt_tuning", "p_tuning"), "aspect": ("left",)},
-        outcome="wrong",
-        signature="generate on a batch leaves the forward loop on a row of it",
-        link="https://github.com/huggingface/peft/issues/1093",
-    ),
-    Expectation(
-        where={"peft": "==0.13.2", "transformers": "==4.45.2"},
-        only={"model": ("qwen3", "gemma3")},
-        outcome="unsupported",
-        signature="transformers .* has no (Qwen3|Gemma3Text)Config",
-        link="https://github.com/huggingface/transformers/releases",
-    ),
-    Expectation(
-        where={"peft": ">=0.14.0,<=0.15.2", "transformers": ">=4.51.3,<=4.57.3"},
-        only={"model": ("qwen3",), "method": ("prefix_tuning",), "aspect": ("cache", "left")},
-        outcome="error",
-        signature="RuntimeError: Sizes of tensors must match except in",
-        link="https://github.com/huggingface/peft/pull/2883",
-    ),
-    Expectation(
-        where={"peft": ">=0.14.0,<=0.15.2", "transformers": ">=4.51.3,<=4.57.3"},
-        only={"model": ("qwen3", "gemma3"), "method": ("prefix_tuning",), "aspect": ("right",)},
-        outcome="error",
-        signature="RuntimeError: Sizes of tensors must match except in",
-        link="https://github.com/huggingface/peft/pull/2883",
-    ),
-    Expectation(
-        where={"peft": "==0.14.0", "transformers": "==4.57.3"},
-        only={"model": ("gemma3",), "method": ("prefix_tuning",), "aspect": ("cache", "left")},
-        outcome="error",
-        signature="RuntimeError: Sizes of tensors must match except in",
-        link="https://github.com/huggingface/peft/pull/2883",
-    ),
-    Expectation(
-        where={"peft": "==0.15.2", "transformers": "==4.51.3"},
-        only={
-            "model": ("gemma3",),
-            "method": ("prompt_tuning", "prefix_tuning", "p_tuning"),
-            "aspect": ("cache", "left"),
-        },
-        outcome="error",
-        signature="RuntimeError: Tensors must have same number of dimensions:",
-        link="https://github.com/huggingface/peft/pull/2458",
     ),
 )
 

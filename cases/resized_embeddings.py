@@ -13,7 +13,6 @@ import torch
 import transformers
 
 from harness.kit import (
-    Expectation,
     Trial,
     Variants,
     expect_near,
@@ -36,36 +35,6 @@ VARIANTS = (
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
             "aspect": ("auto", "asked"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="error",
-        signature="'tuple' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"method": ("lora", "p_tuning", "prompt_tuning"), "aspect": ("auto",)},
-        outcome="wrong",
-        signature="loaded against in memory",
-        link="https://github.com/huggingface/peft/issues/1383",
-    ),
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("opt",), "method": ("prefix_tuning",), "aspect": ("auto",)},
-        outcome="wrong",
-        signature="loaded against in memory",
-        link="https://github.com/huggingface/peft/issues/1383",
     ),
 )
 

@@ -11,7 +11,7 @@ from typing import Any
 import peft
 import torch
 
-from harness.kit import Expectation, Trial, Variants, expect_near, far, logits, make_base, question, wrap
+from harness.kit import Trial, Variants, expect_near, far, logits, make_base, question, wrap
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2043", "https://github.com/huggingface/peft/pull/2047")
@@ -24,15 +24,6 @@ VARIANTS = (
             "method": METHODS,
             "aspect": ("safetensors", "pickle", "again"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("bloom",), "method": ("prefix_tuning", "prefix_tuning_projection")},
-        outcome="error",
-        signature="got 3 and 4",
-        link="https://github.com/huggingface/peft/pull/1832",
     ),
 )
 

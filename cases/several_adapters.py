@@ -11,7 +11,6 @@ from typing import Any
 
 from harness.kit import (
     NEW_TOKENS,
-    Expectation,
     Trial,
     Variants,
     add_adapter,
@@ -38,61 +37,6 @@ VARIANTS = (
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
             "aspect": ("switch", "disable", "disable_nested", "disable_generate", "disable_after_error"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={
-            "model": ("llama",),
-            "method": ("prefix_tuning",),
-            "aspect": ("disable", "disable_after_error", "disable_nested", "switch"),
-        },
-        outcome="error",
-        signature="'tuple' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("gpt2",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("disable_generate",)},
-        outcome="error",
-        signature="KeyError: 'past_key_values'",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"method": ("prefix_tuning",), "aspect": ("disable_generate",)},
-        outcome="error",
-        signature="KeyError: 'past_key_values'|'tuple' object has no attribute",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": ">=4.43.3,<=4.48.3"},
-        only={"model": ("llama",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("disable_generate",)},
-        outcome="wrong",
-        signature="drops the prompt",
-        link="https://github.com/huggingface/peft/issues/2123",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.43.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("disable_generate",)},
-        outcome="wrong",
-        signature="drops the prompt",
-        link="https://github.com/huggingface/peft/issues/2123",
-    ),
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"method": ("lora",), "aspect": ("disable_nested",)},
-        outcome="wrong",
-        signature="disabled still",
-        link="docs/findings.md#mended",
     ),
 )
 

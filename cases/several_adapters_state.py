@@ -64,7 +64,6 @@ VARIANTS = (
     ),
     Variants(axes={"model": ("gpt2",), "method": METHODS, "aspect": ("alive",)}),
 )
-EXPECTATIONS = ()
 OTHER_LENGTH = 6
 CALLS = 20
 

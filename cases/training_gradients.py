@@ -56,7 +56,6 @@ VARIANTS = (
     ),
     Variants(axes={"model": ("gpt2",), "method": METHODS, "aspect": ("fresh", "mode", "all_used")}),
 )
-EXPECTATIONS = ()
 SHARE = 1e-3
 """How far a gradient may be from the reference's, as a share of the largest of its tensor, in float32."""
 

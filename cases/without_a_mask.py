@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from harness.kit import NEW_TOKENS, Expectation, Trial, Variants, greedy, greedy_by_forward, hold
+from harness.kit import NEW_TOKENS, Trial, Variants, greedy, greedy_by_forward, hold
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1393",)
@@ -22,89 +22,6 @@ VARIANTS = (
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
             "aspect": ("forward", "generate", "positional"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"model": ("llama",), "method": ("prefix_tuning",)},
-        outcome="error",
-        signature="Expected size 4 but got size 2",
-        link="https://github.com/huggingface/peft/pull/1901",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"model": ("bloom", "llama"), "method": ("prefix_tuning",), "aspect": ("forward",)},
-        outcome="error",
-        signature="'tuple' object has no attribute|got 3 and 4",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={
-            "model": ("bloom", "gpt2", "opt"),
-            "method": ("p_tuning", "prompt_tuning"),
-            "aspect": ("generate", "positional"),
-        },
-        outcome="error",
-        signature=r"KeyError: 'past_key_values'|existing size",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.48.3"},
-        only={"method": ("prefix_tuning",), "aspect": ("generate", "positional")},
-        outcome="error",
-        signature="KeyError: 'past_key_values'|'tuple' object has no attribute|got 3 and 4",
-        link="https://github.com/huggingface/peft/pull/1832",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": ">=4.43.3,<=4.48.3"},
-        only={"model": ("llama",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("generate",)},
-        outcome="wrong",
-        signature="drops the prompt",
-        link="https://github.com/huggingface/peft/issues/2123",
-    ),
-    Expectation(
-        where={"peft": "==0.12.0", "transformers": "==4.43.3"},
-        only={"model": ("llama",), "method": ("prefix_tuning",), "aspect": ("generate",)},
-        outcome="wrong",
-        signature="drops the prompt",
-        link="https://github.com/huggingface/peft/issues/2123",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0,<=0.14.0", "transformers": ">=4.43.3,<=4.47.0"},
-        only={"model": ("bloom", "gpt2", "opt"), "method": ("p_tuning", "prompt_tuning"), "aspect": ("positional",)},
-        outcome="wrong",
-        signature="leaves the forward loop",
-        link="https://github.com/huggingface/peft/pull/2953",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0,<=0.14.0", "transformers": ">=4.43.3,<=4.47.0"},
-        only={"method": ("prefix_tuning",), "aspect": ("positional",)},
-        outcome="wrong",
-        signature="leaves the forward loop",
-        link="https://github.com/huggingface/peft/pull/2953",
-    ),
-    Expectation(
-        where={"peft": ">=0.13.2,<=0.18.1", "transformers": ">=4.45.2,<=4.57.3"},
-        only={"model": ("bloom", "gpt2", "opt"), "method": ("p_tuning", "prompt_tuning"), "aspect": ("positional",)},
-        outcome="wrong",
-        signature="leaves the forward loop",
-        link="https://github.com/huggingface/peft/pull/2953",
-    ),
-    Expectation(
-        where={"peft": ">=0.13.2,<=0.18.1", "transformers": ">=4.45.2,<=4.57.3"},
-        only={"method": ("prefix_tuning",), "aspect": ("positional",)},
-        outcome="wrong",
-        signature="leaves the forward loop",
-        link="https://github.com/huggingface/peft/pull/2953",
-    ),
-    Expectation(
-        where={"peft": ">=0.12.0,<=0.18.1", "transformers": ">=4.43.3,<=4.57.3"},
-        only={"model": ("llama",), "method": ("p_tuning", "prompt_tuning"), "aspect": ("positional",)},
-        outcome="wrong",
-        signature="leaves the forward loop",
-        link="https://github.com/huggingface/peft/pull/2953",
     ),
 )
 

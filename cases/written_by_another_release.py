@@ -14,7 +14,6 @@ import peft
 
 from harness.kit import (
     LORA,
-    Expectation,
     Trial,
     Variants,
     adapter_options,
@@ -37,22 +36,6 @@ VARIANTS = (
             "method": ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning", "lora"),
             "writer": ("0.9.0", "0.13.2", "0.21.2"),
         },
-    ),
-)
-EXPECTATIONS = (
-    Expectation(
-        where={"peft": ">=0.9.0,<=0.13.2", "transformers": ">=4.38.2,<=4.48.3"},
-        only={"writer": ("0.21.2",)},
-        outcome="error",
-        signature="unexpected keyword argument",
-        link="https://github.com/huggingface/peft/pull/2038",
-    ),
-    Expectation(
-        where={"peft": "==0.9.0", "transformers": "==4.38.2"},
-        only={"method": ("lora",), "writer": ("0.13.2",)},
-        outcome="error",
-        signature="unexpected keyword argument",
-        link="https://github.com/huggingface/peft/pull/2038",
     ),
 )
 VIRTUAL_TOKENS = 4

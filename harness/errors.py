@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 from harness.escape import printable
 
@@ -47,6 +51,18 @@ class MatrixError(HarnessError):
         if len(lines) > MOST_TOLD:
             lines[MOST_TOLD:] = [f"{path}: and {len(lines) - MOST_TOLD} more mistakes"]
         super().__init__("\n".join(lines))
+
+
+class DataError(HarnessError):
+    """A file of expectations, claims or defects has mistakes; all of them are listed, each with its line."""
+
+    def __init__(self, path: Path, problems: list[tuple[int | None, str]]) -> None:
+        """``problems`` pairs a 1-based line (None: the whole file) with a sentence."""
+        self.problems = sorted(problems, key=lambda problem: problem[0] or 0)
+        where = "/".join(path.parts[-3:])
+        super().__init__(
+            "\n".join(f"{where}:{line}: {text}" if line else f"{where}: {text}" for line, text in self.problems)
+        )
 
 
 class InputError(HarnessError):

@@ -8,6 +8,7 @@ records are known already, and is given those that are new.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -60,6 +61,9 @@ def judge_and_report(
     nothing is selected.
     """
     summary = summarise(run, cases)
+    if summary.for_a_person():
+        # Where something began to fail is told by the cells beside it, which other runs measured.
+        summary = replace(summary, neighbours=tuple(published_with(None).records))
     part = summary.part(case, cells) if case or cells else summary
     print_summary(part, console())
     for path in write_reports(summary, _proposal(run, summary)):

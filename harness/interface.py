@@ -6,7 +6,7 @@ judge (outside, without torch) and executed by the worker (inside a cell).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 from typing import TYPE_CHECKING
@@ -65,44 +65,6 @@ class CellState(StrEnum):
     UNREACHABLE = "unreachable"
     """The source that a pin names could not be had here; says nothing about the cell."""
     NOT_RUN = "not-run"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """What a document says, and the records that would bear it out.
-
-    ``where`` maps a package to a version specifier and ``only`` a variant axis to the values
-    meant; together they select records. The claim is ``confirmed`` when the selected records
-    agree with ``outcome`` (and ``signature``, a regular expression over signature and message):
-    every one of them, or at least one with ``quantifier="any"``. ``minimum`` maps a number of the
-    record, such as ``latency.ratio``, to what it must reach; records without it are not asked.
-    """
-
-    id: str
-    quote: str
-    english: str
-    outcome: tuple[str, ...]
-    where: Mapping[str, str] = field(default_factory=dict)
-    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    signature: str = ""
-    quantifier: str = "all"
-    minimum: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Expectation:
-    """What we know: inside this window of versions and variants, this outcome.
-
-    ``where`` and ``only`` are as in :class:`Claim`; the first expectation that covers a record
-    counts, and a record that none covers is expected to be ``passed``. ``signature`` is a
-    regular expression searched in the record's signature and message.
-    """
-
-    outcome: str
-    link: str
-    where: Mapping[str, str] = field(default_factory=dict)
-    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    signature: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from harness.contracts.record import Record
-    from harness.explain.boxes import Box
+    from harness.judge.boxes import Box
     from harness.run.runs import Run
 
 PEFT = ("0.9.0", "0.10.0", "0.11.1", "0.12.0", "0.13.0", "0.14.0")

@@ -19,7 +19,6 @@ DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1",)
 ORACLE = "batch"
 VARIANTS = (Variants(axes={"model": ("llama",)}),)
-EXPECTATIONS = ()
 def check(trial):
     """Say which oracle decides."""
 '''
@@ -28,7 +27,7 @@ def check(trial):
 def told(tmp_path: Path, source: str) -> list[str]:
     """Give ``LINE: text`` for what a case of this source lacks."""
     # Files are read once by name: every source gets one of its own.
-    path = tmp_path / f"planted_{len(list(tmp_path.iterdir()))}.py"
+    path = tmp_path / f"planted_{len(list(tmp_path.glob('*.py')))}.py"
     path.write_text(source, encoding="utf-8")
     return [f"{one.line}: {one.text}" for one in missing_from_case(path)]
 
@@ -55,8 +54,8 @@ def test_a_whole_case_lacks_nothing(tmp_path: Path) -> None:
         ('"batch"', '"batches"', "4: ORACLE is one of 'cache'"),
         ('(Variants(axes={"model": ("llama",)}),)', "()", "5: VARIANTS has no variant"),
         ('def check(trial):\n    """Say which oracle decides."""', "", "1: a case has a function check(trial)"),
-        ("def check(trial)", "def check(case)", "7: a case has a function check(trial)"),
-        ('    """Say which oracle decides."""', "    return", "7: check has a docstring"),
+        ("def check(trial)", "def check(case)", "6: a case has a function check(trial)"),
+        ('    """Say which oracle decides."""', "    return", "6: check has a docstring"),
     ],
 )
 def test_what_is_missing_is_named_with_its_line(tmp_path: Path, part: str, instead: str, words: str) -> None:
@@ -69,7 +68,12 @@ def test_what_is_missing_is_named_with_its_line(tmp_path: Path, part: str, inste
 def test_claims_of_a_document_stand_in_for_an_upstream_link(tmp_path: Path) -> None:
     """The five cases of the documents have their source already; a document without claims is none."""
     source = WHOLE.replace('UPSTREAM = ("https://github.com/huggingface/peft/issues/1",)\n', "")
-    claims = 'CLAIMS = (Claim(id="009.a", quote="q", english="e", outcome=("passed",)),)\n'
     source = source.replace("DOCUMENT = None", 'DOCUMENT = "009"')
-    assert told(tmp_path, source + claims) == []
     assert len(told(tmp_path, source)) == 1
+    claim = 'id = "009.a"\nquote = "q"\nenglish = "e"\noutcome = ["passed"]\nanswer = "a"\n'
+    folder = tmp_path / "claimed"
+    (folder / "claims").mkdir(parents=True)
+    (folder / "claims" / "009.toml").write_text(
+        f'document = "009"\n[[claim]]\ncase = "planted_0"\n{claim}', encoding="utf-8"
+    )
+    assert told(folder, source) == []

@@ -58,7 +58,7 @@ def test_one_odd_step_is_no_growth() -> None:
 def test_a_right_answer_at_the_wrong_price_needs_a_person() -> None:
     """The outcome is as expected, the verdict says regressed: cost; without the loss nobody is called."""
     case = Case(
-        name="planted", path=Path("planted.py"), summary="", document=None, variants=(), claims=(), expectations=(),
+        name="planted", path=Path("planted.py"), summary="", document=None, variants=(),
     )  # fmt: skip
     passed = record({}, "passed")
     lost = judge(case, replace(passed, counters=counters([37, 38, 39, 40])), "c", {})

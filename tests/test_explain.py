@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.explain import learn
-from harness.explain.boxes import Box, Point, TooLarge, conditions, contains, largest_boxes, weight
-from harness.explain.cover import smallest_cover
 from harness.explain.learn import explain
 from harness.explain.table import PASSED, Label
+from harness.judge.boxes import Box, Point, TooLarge, conditions, contains, largest_boxes, weight
+from harness.judge.cover import smallest_cover
 from tests.planted import boxes, shapes
 
 if TYPE_CHECKING:

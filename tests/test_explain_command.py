@@ -136,7 +136,7 @@ def test_without_reference_records_the_way_to_some_is_said(tmp_path: Path, monke
 
 def test_asking_for_help_loads_no_learner() -> None:
     """The commands stay quick to start: the learner is imported when it is used."""
-    heavy = {"harness.explain.learn", "harness.explain.cover", "harness.explain.boxes"}
+    heavy = {"harness.explain.learn", "harness.judge.cover", "harness.judge.boxes"}
     code = f"import sys, harness.cli; print(*sys.modules.keys() & {heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.split() == []

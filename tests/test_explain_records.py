@@ -12,8 +12,9 @@ from harness.contracts.record import VariantRecord
 from harness.contracts.records import variants_in
 from harness.explain.account import account_of, matrix_text
 from harness.explain.learn import hold_out
-from harness.explain.table import Label, kind_of, names, products, tables_of, word
+from harness.explain.table import Label, kind_of, names, tables_of, word
 from harness.interface import Outcome, Variants, with_defaults
+from harness.judge.windows import products
 from harness.matrix.cases import load_cases, select_variants
 from harness.matrix.read import parse_matrix
 from harness.report.windows import as_data, in_words, sentence

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.contracts.records import FAILED
 from harness.interface import Outcome
 from harness.matrix.cases import read_case
-from harness.report.failures import HEAD, failures_by_report, nearest_pair, table
+from harness.report.failures import HEAD, failures_by_defect, nearest_pair, table
 from tests.planted import record
 from tests.test_completeness import WHOLE
 
@@ -24,10 +24,7 @@ PEFT = ("0.9.0", "0.10.0", "0.12.0", "0.21.2")
 TRANSFORMERS = ("4.38.2", "4.45.2", "5.23.0")
 PACKAGES = ("peft", "transformers")
 CELLS = tuple({"peft": p, "transformers": t} for p, t in product(PEFT, TRANSFORMERS))
-WINDOWED = WHOLE + (
-    'EXPECTATIONS = (Expectation(outcome="wrong", link="https://github.com/huggingface/peft/pull/7", '
-    'where={"peft": "<0.12"}),)\n'
-)
+EXPECTED = '[[expect]]\ndefect = "it-is-wrong"\noutcome = "wrong"\npeft = "<0.12"\n'
 
 
 def measured(packages: dict[str, str], model: str, outcome: str) -> VariantRecord:
@@ -77,14 +74,14 @@ def test_no_pair_is_nearer_than_the_one_that_is_told(outcomes: list[Outcome]) ->
     assert {told[(*found.passed, variant)] for variant in found.variants} == {Outcome.PASSED}
 
 
-def test_a_row_names_the_report_and_both_cells(tmp_path: Path) -> None:
+def test_a_row_names_the_defect_and_both_cells(tmp_path: Path) -> None:
     """What differs is bold; the words of the failure and the variants that do both stand beside."""
     case = planted(tmp_path)
     old, new = ({"peft": version, "transformers": "4.45.2"} for version in ("0.10.0", "0.12.0"))
     records = [measured(old, "llama", "wrong"), measured(new, "llama", "passed"), measured(old, "gpt2", "wrong")]
     assert table([case], {"planted": records})[0] == HEAD
     (row,) = table([case], {"planted": records})[2:]
-    assert "[peft#7](https://github.com/huggingface/peft/pull/7)" in row
+    assert "[it-is-wrong](../cases/defects/it-is-wrong.md)" in row
     assert "| **peft 0.10.0**, transformers 4.45.2 | ≠" in row
     assert "| **peft 0.12.0**, transformers 4.45.2 | 1 of 2, such as `llama` |" in row
 
@@ -101,12 +98,14 @@ def test_a_failure_that_no_window_expects_is_not_hidden(tmp_path: Path) -> None:
     """A record outside the windows has a row of its own."""
     case = planted(tmp_path)
     records = [measured({"peft": "0.21.2", "transformers": "5.23.0"}, "llama", "error")]
-    assert list(failures_by_report(case, records)) == [""]
+    assert list(failures_by_defect(case, records)) == ["unattributed"]
     assert "none: unexpected" in table([case], {"planted": records})[2]
 
 
 def planted(tmp_path: Path) -> Any:
     """Write a case with one window, and read it."""
     path = tmp_path / "planted.py"
-    path.write_text(WINDOWED, encoding="utf-8")
+    path.write_text(WHOLE, encoding="utf-8")
+    (tmp_path / "expected").mkdir()
+    (tmp_path / "expected" / "planted.toml").write_text(EXPECTED, encoding="utf-8")
     return read_case(path)

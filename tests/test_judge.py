@@ -1,4 +1,4 @@
-"""Verdicts and the claim audit, by properties."""
+"""Verdicts, by properties."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contracts.records import MEASURED
-from harness.interface import Claim, Expectation, Outcome
-from harness.judge.verdicts import Audit, Verdict, audit, covers, judge
+from harness.contracts.records import FAILED, MEASURED
+from harness.interface import Outcome
+from harness.judge.verdicts import Verdict, covers, defect_of, judge
 from harness.matrix.cases import Case
+from harness.matrix.expected import UNATTRIBUTED, Expectation
 from tests.strategies import outcomes, records
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ CASE = Case(
 
 def expecting(outcome: str, signature: str = "") -> Case:
     """Make a case that expects an outcome everywhere."""
-    return replace(CASE, expectations=(Expectation(outcome=outcome, link="", signature=signature),))
+    return replace(CASE, expectations=(Expectation(outcome=outcome, defect="known", signature=signature),))
 
 
 @given(record=records(), expected=outcomes)
@@ -73,6 +74,18 @@ def test_another_signature_is_changed(record: VariantRecord) -> None:
     assert judge(expecting("error", "RuntimeError"), record, "c", record.variant).verdict is Verdict.CHANGED
 
 
+@given(record=records(), expected=outcomes)
+def test_a_failure_is_put_down_to_the_entry_that_accounts_for_it(record: VariantRecord, expected: str) -> None:
+    """To its defect where the entry is right, to none where it says otherwise; what does not fail has none."""
+    case = expecting(expected)
+    defect = defect_of(case, record)
+    if record.outcome not in FAILED:
+        assert defect == ""
+    else:
+        assert defect == ("known" if record.outcome == expected else UNATTRIBUTED)
+    assert judge(case, record, "c", record.variant).defect == defect
+
+
 def test_windows_cover_versions_and_variants() -> None:
     """Local labels do not matter, a missing package is covered by nothing."""
     packages = {"torch": "2.13.0+cpu", "peft": "0.13.0"}
@@ -80,19 +93,6 @@ def test_windows_cover_versions_and_variants() -> None:
     assert not covers({"peft": ">0.13.0"}, {}, packages, {})
     assert not covers({"sentence-transformers": ">=1"}, {}, packages, {})
     assert not covers({}, {"model": ("llama",)}, packages, {"model": "bloom"})
-
-
-@given(data=st.lists(records(), max_size=6), quantifier=st.sampled_from(["all", "any"]))
-def test_a_claim_is_decided_by_what_it_speaks_of(data: list[VariantRecord], quantifier: str) -> None:
-    """Confirmed, refuted and untested partition every set of records."""
-    claim = Claim(id="c", quote="q", english="e", outcome=("error",), quantifier=quantifier)
-    (result,) = audit(replace(CASE, claims=(claim,)), data)
-    hits = [one.outcome == "error" for one in data if one.outcome in MEASURED]
-    if not hits:
-        assert result.audit is Audit.UNTESTED
-    else:
-        holds = any(hits) if quantifier == "any" else all(hits)
-        assert result.audit is (Audit.CONFIRMED if holds else Audit.REFUTED)
 
 
 def test_every_outcome_is_known_to_the_judge() -> None:

@@ -14,9 +14,10 @@ from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text
 from harness.contracts.record import CellFacts, Machine, StateRecord, VariantRecord
 from harness.contracts.records import append_records
 from harness.errors import ExitStatus, UsageError
-from harness.interface import CellState, Claim, Outcome
+from harness.interface import CellState, Outcome
 from harness.judge.summary import summarise
 from harness.matrix.cases import Case
+from harness.matrix.claims import Claim
 from harness.report.files import write_reports
 from harness.report.terminal import console, print_summary
 from harness.run.merge import merge_runs
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from harness.contracts.record import Record
 
 VARIANT = {"model": "llama", "method": "p_tuning", "device": "cpu", "dtype": "float32"}
-CLAIM = Claim(id="009.x", quote="它坏了 <b>", english="it is <broken>", outcome=("error",), where={"peft": "==1.0"})
+CLAIM = Claim(
+    id="009.x", case="planted", document="009", quote="它坏了 <b>", english="it is <broken>", outcome=("error",),
+    where={"peft": "==1.0"},
+)  # fmt: skip
 CASES = (
     Case(
         name="planted", path=Path("planted.py"), summary="A case.", document="009", variants=(), claims=(CLAIM,),
@@ -87,7 +91,7 @@ def test_all_passed_is_green() -> None:
     """Exit 0 only when every planned variant is as expected."""
     summary = summarise(make_run("r", ["a", "b"], [record("a"), record("b")]), CASES)
     assert summary.exit_status() is ExitStatus.AS_EXPECTED
-    assert summary.claims[0].audit == "refuted"
+    assert summary.claims[0].audit == "does not hold"
 
 
 @pytest.mark.usefixtures("reports")

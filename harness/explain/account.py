@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.contracts.record import Record
-    from harness.explain.boxes import Box
     from harness.explain.table import Axis, Table
+    from harness.judge.boxes import Box
     from harness.matrix.spec import Cell
 
 

@@ -10,8 +10,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from harness.contracts.record import StateRecord, VariantRecord
-from harness.explain.table import ADDED, kind_of, label_of, releases_of
+from harness.explain.table import kind_of, label_of, releases_of
 from harness.interface import Outcome
+from harness.judge.windows import ADDED
 from harness.packages import EXPLAINED
 
 if TYPE_CHECKING:

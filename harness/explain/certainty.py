@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from harness.explain.boxes import contains
 from harness.explain.table import releases_of
+from harness.judge.boxes import contains
 from harness.matrix.spec import Cell
 from harness.packages import EXPLAINED
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.contracts.record import CellFacts
-    from harness.explain.boxes import Box, Point
     from harness.explain.learn import Window
     from harness.explain.table import Table
+    from harness.judge.boxes import Box, Point
 
     Releases = Mapping[str, Sequence[str]]
 

@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING
 
-from harness.explain.boxes import TooLarge, conditions, contains, largest_boxes, weight
-from harness.explain.cover import smallest_cover
 from harness.explain.table import PASSED, Label, tables_of
+from harness.judge.boxes import TooLarge, conditions, contains, largest_boxes, weight
+from harness.judge.cover import smallest_cover
 from harness.packages import EXPLAINED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.contracts.record import Record
-    from harness.explain.boxes import Box, Point
     from harness.explain.table import Table
+    from harness.judge.boxes import Box, Point
 
 
 _ALTERNATIVES = 3

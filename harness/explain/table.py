@@ -12,13 +12,14 @@ from packaging.version import InvalidVersion, Version
 from harness.contracts.record import StateRecord
 from harness.contracts.records import MEASURED, variants_in
 from harness.interface import CellState, Outcome
+from harness.judge.windows import ADDED, products
 from harness.packages import EXPLAINED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from harness.contracts.record import CellFacts, Record, VariantRecord
-    from harness.explain.boxes import Point
+    from harness.judge.boxes import Point
 
 
 _FINAL_STATES = {CellState.UNSATISFIABLE, CellState.INSTALL_FAILED, CellState.IMPORT_FAILED}
@@ -190,31 +191,6 @@ def point_of(record: Record, axes: Sequence[Axis]) -> Point:
     """Give the place of a record's cell on the axes."""
     releases = releases_of(record.cell)
     return tuple(axis.versions.index(releases[axis.package]) for axis in axes)
-
-
-Product = tuple[tuple[str, tuple[str, ...]], ...]
-
-ADDED = {"device": "cpu", "dtype": "float32"}
-"""Axes that the harness adds, with the values that go without saying."""
-
-
-def products(variants: Sequence[Mapping[str, str]]) -> list[Product]:
-    """Join variants into products: each a tuple of ``(axis, values)`` that stands for all their combinations.
-
-    Every variant is in exactly one product, and no product holds anything else.
-    """
-    found: list[Product] = [tuple((axis, (value,)) for axis, value in variant.items()) for variant in variants]
-    for axis in dict.fromkeys(axis for variant in variants for axis in variant):
-        merged: dict[tuple[tuple[str, ...], Product], tuple[str, ...]] = {}
-        for one in found:
-            rest = tuple(item for item in one if item[0] != axis)
-            key = (tuple(name for name, _ in one), rest)
-            merged[key] = (*merged.get(key, ()), *dict(one).get(axis, ()))
-        found = [
-            tuple((name, values if name == axis else dict(rest)[name]) for name in order)
-            for (order, rest), values in merged.items()
-        ]
-    return found
 
 
 def names(variants: Sequence[Mapping[str, str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Hold the expectation windows of a case against records: each must be needed, seen, and no broader than measured.
+"""Hold what is expected of a case against records: each entry must be needed, seen, and no broader than measured.
 
 A window may end only at versions that were measured and fail there. An end may be left open
 where the oldest, or the newest, release that was measured still fails.
@@ -6,7 +6,6 @@ where the oldest, or the newest, release that was measured still fails.
 
 from __future__ import annotations
 
-import ast
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,66 +16,59 @@ from packaging.version import Version
 from harness.contracts.records import measured_of
 from harness.interface import Outcome, variant_id
 from harness.judge.verdicts import covers, matches
+from harness.judge.windows import version_of
 from harness.packages import WINDOW_AXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
     from harness.contracts.record import Record, VariantRecord
-    from harness.interface import Expectation
     from harness.matrix.cases import Case
+    from harness.matrix.expected import Expectation
 
 _INCLUSIVE = {">=", "<=", "=="}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What is wrong with a window. ``line`` is 1-based, in the case's file."""
+    """What is wrong with an entry. ``line`` is 1-based, in the case's file of expectations."""
 
     case: str
     line: int
     text: str
 
 
-def expectation_nodes(source: str) -> list[ast.expr]:
-    """Give the syntax of each entry of ``EXPECTATIONS``, in order; it knows its lines."""
-    for node in ast.parse(source).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        value = getattr(node, "value", None)
-        if isinstance(target, ast.Name) and target.id == "EXPECTATIONS" and isinstance(value, ast.Tuple | ast.List):
-            return list(value.elts)
-    return []
-
-
-def check_windows(case: Case, records: Iterable[Record], lines: Sequence[int]) -> list[Problem]:
-    """List what is wrong with the windows of a case, held against all records of it.
-
-    ``lines`` has the line of each expectation.
-    """
+def check_windows(case: Case, records: Iterable[Record]) -> list[Problem]:
+    """List what is wrong with the expectations of a case, held against all records of it."""
     mine = measured_of(case.name, records)
+    entries = case.expectations
     problems = []
     covering: dict[int, list[int]] = {
-        index: [number for number, one in enumerate(case.expectations) if _covers(one, record)]
+        index: [number for number, one in enumerate(entries) if _covers(one, record)]
         for index, record in enumerate(mine)
     }
-    for number, expectation in enumerate(case.expectations):
+    first = {numbers[0] for numbers in covering.values() if numbers}
+    for number, entry in enumerate(entries):
         covered = [mine[index] for index, numbers in covering.items() if number in numbers]
-        texts = _problems(expectation, covered, mine)
-        problems += [Problem(case=case.name, line=lines[number], text=text) for text in texts]
+        texts = _problems(entry, covered, mine)
+        if covered and number not in first:
+            texts.append("earlier entries account for every record of this one; remove it")
+        problems += [Problem(case=case.name, line=entry.line, text=text) for text in texts]
     overlaps: dict[tuple[int, int], list[VariantRecord]] = defaultdict(list)
     for index, numbers in covering.items():
-        # Windows that agree on a record may share it: an L of versions is two boxes.
-        if not all(matches(case.expectations[number], mine[index]) for number in numbers):
-            for later in numbers[1:]:
+        # Entries of one defect that agree on a record may share it: an L of versions is two boxes.
+        agreed = all(matches(entries[number], mine[index]) for number in numbers)
+        for later in numbers[1:]:
+            if not agreed or entries[later].defect != entries[numbers[0]].defect:
                 overlaps[numbers[0], later].append(mine[index])
-    for (first, later), both in overlaps.items():
-        text = f"overlaps with line {lines[first]} in {len(both)} records, e.g. {describe(both[0])}"
-        problems.append(Problem(case=case.name, line=lines[later], text=text))
+    for (earlier, later), both in overlaps.items():
+        text = f"overlaps with line {entries[earlier].line} in {len(both)} records, e.g. {describe(both[0])}"
+        problems.append(Problem(case=case.name, line=entries[later].line, text=text))
     return sorted(problems, key=lambda one: one.line)
 
 
 def describe(record: VariantRecord) -> str:
-    """Name a record for a person: its variant and its cell."""
+    """Return the name of a record for a person: its variant and its cell."""
     return f"{variant_id(record.variant)} in {record.cell.id}"
 
 
@@ -106,11 +98,11 @@ def _problems(expectation: Expectation, covered: list[VariantRecord], records: l
 def _too_broad(
     package: str, expectation: Expectation, agreeing: list[VariantRecord], records: list[VariantRecord]
 ) -> list[str]:
-    """Tell where a window reaches past the measured versions of one package."""
-    seen = sorted({_version(one, package) for one in agreeing})
+    """List where a window reaches past the measured versions of one package."""
+    seen = sorted({version_of(one, package) for one in agreeing})
     rest = {name: specifier for name, specifier in expectation.where.items() if name != package}
     around = [
-        _version(one, package)
+        version_of(one, package)
         for one in records
         if covers(rest, expectation.only, one.cell.versions, one.variant) and package in one.cell.versions
     ]
@@ -136,8 +128,3 @@ def _too_broad(
 
 def _has(bounds: Iterable[Specifier], operators: set[str]) -> bool:
     return any(one.operator in operators for one in bounds)
-
-
-def _version(record: VariantRecord, package: str) -> Version:
-    versions: Mapping[str, str] = record.cell.versions
-    return Version(versions[package].partition("+")[0])

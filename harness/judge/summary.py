@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from packaging.version import Version
@@ -12,8 +13,11 @@ from harness.contracts.record import Machine, StateRecord, VariantRecord
 from harness.contracts.records import MEASURED, place, place_of, read_run, variants_in
 from harness.errors import ExitStatus, UsageError
 from harness.interface import CellState
-from harness.judge.verdicts import AuditedClaim, Judged, Verdict, audit, judge, judge_cell_state
+from harness.judge.causes import Group, groups_of
+from harness.judge.claims import AuditedClaim, audit, told
+from harness.judge.verdicts import Judged, Verdict, judge, judge_cell_state
 from harness.matrix.cases import read_selector
+from harness.matrix.expected import UNATTRIBUTED
 from harness.matrix.plan import read_cells
 from harness.matrix.source import is_source, slug
 from harness.matrix.spec import is_newest
@@ -63,6 +67,23 @@ class Summary:
     claims: tuple[AuditedClaim, ...]
     cases: tuple[Case, ...]
     machine: Machine
+    records: tuple[Record, ...] = ()
+    neighbours: tuple[Record, ...] = ()
+    """Records of other runs, in which the step is looked for at which something begins to fail."""
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """Group by cause what needs a person, the largest group first."""
+        return groups_of(self.for_a_person(), self.cases, (*self.records, *self.neighbours))
+
+    def defects(self) -> dict[str, list[Judged]]:
+        """Return the failing variants by the defect that accounts for them, the most frequent first."""
+        found: dict[str, list[Judged]] = {}
+        for one in self.judged:
+            if one.defect:
+                found.setdefault(one.defect, []).append(one)
+        found.pop(UNATTRIBUTED, None)
+        return dict(sorted(found.items(), key=lambda item: (-len(item[1]), item[0])))
 
     @property
     def judged(self) -> tuple[Judged, ...]:
@@ -136,9 +157,10 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
         title=plan.title,
         device=plan.device,
         cells=cells,
-        claims=tuple(claim for case in shown for claim in audit(case, measured)),
+        claims=told([claim for case in shown for claim in audit(case, measured)]),
         cases=shown,
         machine=next((one.machine for one in measured), Machine()),
+        records=tuple(records),
     )
 
 

@@ -1,24 +1,26 @@
-"""Judge (pure): an outcome against an expectation, and outcomes against claims."""
+"""Judge (pure): an outcome against an expectation, and a failure by the defect that accounts for it."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING
 
 from packaging.specifiers import SpecifierSet
 
-from harness.contracts.records import MEASURED, measured_of
+from harness.contracts.records import FAILED, MEASURED
 from harness.interface import CellState, Outcome
 from harness.judge.cost_verdict import LOST, CostVerdict, judge_cost
+from harness.matrix.expected import UNATTRIBUTED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from harness.contracts.record import Record, VariantRecord
-    from harness.interface import Claim, Expectation
+    from harness.contracts.record import VariantRecord
     from harness.matrix.cases import Case
+    from harness.matrix.expected import Expectation
 
 
 class Verdict(StrEnum):
@@ -29,14 +31,6 @@ class Verdict(StrEnum):
     FIXED = "fixed"
     CHANGED = "changed"
     UNKNOWN = "unknown"
-
-
-class Audit(StrEnum):
-    """A claim against the outcomes that it speaks of."""
-
-    CONFIRMED = "confirmed"
-    REFUTED = "refuted"
-    UNTESTED = "untested here"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,22 +70,17 @@ class Judged:
         return str(self.record.outcome) if self.record else str(Outcome.NOT_RUN)
 
     @property
+    def defect(self) -> str:
+        """Return the defect that accounts for a failure: ``unattributed`` where none does, "" where nothing fails."""
+        if self.record is None or self.record.outcome not in FAILED:
+            return ""
+        known = self.expectation is not None and self.verdict is Verdict.AS_EXPECTED
+        return self.expectation.defect if known and self.expectation else UNATTRIBUTED
+
+    @property
     def needs_a_person(self) -> bool:
         """Tell whether somebody has to look: all but the expected, and what this machine has no device for."""
         return self.gravest is not Verdict.AS_EXPECTED and self.outcome != Outcome.NO_DEVICE
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditedClaim:
-    """A claim, what became of it, and the ids of the cells that decided it."""
-
-    claim: Claim
-    case: str
-    document: str | None
-    audit: Audit
-    agreeing: tuple[str, ...]
-    disagreeing: tuple[str, ...]
-    example: str
 
 
 def covers(
@@ -106,13 +95,18 @@ def covers(
         return False
     for package, specifier in where.items():
         version = packages.get(package)
-        if version is None or not SpecifierSet(specifier).contains(version.partition("+")[0], prereleases=True):
+        if version is None or not _is_within(version, specifier):
             return False
     return True
 
 
+@cache
+def _is_within(version: str, specifier: str) -> bool:
+    return SpecifierSet(specifier).contains(version.partition("+")[0], prereleases=True)
+
+
 def expectation_for(case: Case, packages: Mapping[str, str], variant: Mapping[str, str]) -> Expectation | None:
-    """Give the first expectation of a case that covers a measurement; None means ``passed``."""
+    """Return the first expectation of a case that covers a measurement; None means ``passed``."""
     return next((one for one in case.expectations if covers(one.where, one.only, packages, variant)), None)
 
 
@@ -150,6 +144,17 @@ def matches(expectation: Expectation | None, record: VariantRecord) -> bool:
     return bool(record.outcome == expectation.outcome) and signature_matches(expectation.signature, record)
 
 
+def defect_of(case: Case, record: VariantRecord) -> str:
+    """Return the defect that accounts for a failing record, through the entry that expects it.
+
+    ``unattributed`` where no entry does; "" for a record that does not fail.
+    """
+    if record.outcome not in FAILED:
+        return ""
+    entry = expectation_for(case, record.cell.versions, record.variant)
+    return entry.defect if entry is not None and matches(entry, record) else UNATTRIBUTED
+
+
 def signature_matches(pattern: str, record: VariantRecord) -> bool:
     """Search a pattern in a record's signature and message; the empty pattern is found anywhere."""
     text = f"{record.signature or ''}\n{record.message or ''}"
@@ -169,53 +174,3 @@ def judge_cell_state(expected: str, state: str, says: str = "", words: str = "")
     if expected == CellState.READY:
         return Verdict.REGRESSED
     return Verdict.FIXED if state == CellState.READY else Verdict.CHANGED
-
-
-def audit(case: Case, records: Iterable[Record]) -> list[AuditedClaim]:
-    """Hold each claim of a case against the measured records that it speaks of."""
-    mine = measured_of(case.name, records)
-    return [_audit_one(case, claim, mine) for claim in case.claims]
-
-
-def _audit_one(case: Case, claim: Claim, records: list[VariantRecord]) -> AuditedClaim:
-    agreeing: list[VariantRecord] = []
-    disagreeing: list[VariantRecord] = []
-    for record in records:
-        numbers = {path: _number(record, path) for path in claim.minimum}
-        if None not in numbers.values() and covers(claim.where, claim.only, record.cell.versions, record.variant):
-            enough = all(numbers[path] >= least for path, least in claim.minimum.items())
-            agrees = enough and record.outcome in claim.outcome and signature_matches(claim.signature, record)
-            (agreeing if agrees else disagreeing).append(record)
-    if not agreeing and not disagreeing:
-        result = Audit.UNTESTED
-    elif claim.quantifier == "any":
-        result = Audit.CONFIRMED if agreeing else Audit.REFUTED
-    else:
-        result = Audit.REFUTED if disagreeing else Audit.CONFIRMED
-    deciding = agreeing if result is Audit.CONFIRMED else disagreeing
-    return AuditedClaim(
-        claim=claim,
-        case=case.name,
-        document=case.document,
-        audit=result,
-        agreeing=_places(agreeing),
-        disagreeing=_places(disagreeing),
-        example=_example(deciding[0]) if deciding else "",
-    )
-
-
-def _number(record: VariantRecord, path: str) -> Any:
-    first, *rest = path.split(".")
-    value: Any = getattr(record, first, None)
-    for name in rest:
-        value = value.get(name) if isinstance(value, dict) else None
-    return value
-
-
-def _places(records: list[VariantRecord]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(record.cell.id for record in records))
-
-
-def _example(record: VariantRecord) -> str:
-    words = record.message or record.outcome
-    return f"{record.cell.id} {'-'.join(record.variant.values())}: {record.outcome}, {words}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.interface import Claim, Expectation, Oracle, Outcome, Variants
+    from harness.interface import Oracle, Outcome, Variants
     from harness.kit.answers import (
         NEW_TOKENS,
         QUESTION,

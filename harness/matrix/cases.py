@@ -7,12 +7,14 @@ read from the syntax tree, which also knows their lines.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CaseError, UsageError
-from harness.interface import Claim, Expectation, Variants
+from harness.interface import Variants
+from harness.matrix.claims import Claim, read_claims
+from harness.matrix.expected import Expectation, read_expected
 from harness.paths import ROOT
 from harness.selectors import SelectionError, nearest, variant_selector
 
@@ -23,14 +25,14 @@ if TYPE_CHECKING:
     from harness.selectors import VariantSelector
 
 CASES = ROOT / "cases"
-_MAKERS = {"Claim": Claim, "Expectation": Expectation, "Variants": Variants}
-DECLARED = {"DOCUMENT", "VARIANTS", "CLAIMS", "EXPECTATIONS", "ORACLE", "UPSTREAM", "BY_NAME"}
+_MAKERS = {"Variants": Variants}
+DECLARED = {"DOCUMENT", "VARIANTS", "ORACLE", "UPSTREAM", "BY_NAME"}
 """What a case file declares in literals."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What one case file declares.
+    """What one case file declares, what is expected of it, and what the documents claim about it.
 
     A case ``by_name`` runs only where its name is written out: no pattern means it.
     """
@@ -40,8 +42,8 @@ class Case:
     summary: str
     document: str | None
     variants: tuple[dict[str, str], ...]
-    claims: tuple[Claim, ...]
-    expectations: tuple[Expectation, ...]
+    claims: tuple[Claim, ...] = ()
+    expectations: tuple[Expectation, ...] = ()
     oracle: str = ""
     upstream: tuple[str, ...] = ()
     by_name: bool = False
@@ -98,8 +100,16 @@ def kit_modules() -> dict[str, str]:
 
 
 def read_case(path: Path) -> Case:
-    """Read one case file. Raises :class:`CaseError` with file and line."""
-    return _parse(path, path.read_text(encoding="utf-8"))
+    """Read one case file, and beside it what is expected of the case and claimed about it.
+
+    Raises :class:`CaseError` or :class:`harness.errors.DataError` with file and line.
+    """
+    declared = _parse(path, path.read_text(encoding="utf-8"))
+    return replace(
+        declared,
+        claims=read_claims(path, declared.variants),
+        expectations=read_expected(path, declared.variants),
+    )
 
 
 @cache
@@ -131,8 +141,6 @@ def _parse(path: Path, source: str) -> Case:
         summary=(ast.get_docstring(tree) or "").partition("\n")[0],
         document=literals.get("DOCUMENT"),
         variants=variants,
-        claims=tuple(literals.get("CLAIMS", ())),
-        expectations=tuple(literals.get("EXPECTATIONS", ())),
         oracle=literals.get("ORACLE", ""),
         upstream=tuple(literals.get("UPSTREAM", ())),
         by_name=bool(literals.get("BY_NAME", False)),

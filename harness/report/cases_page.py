@@ -35,9 +35,9 @@ _HEAD = """# The cases
 
 Generated from the case files and the reference records by `prompt-bench cases catalogue --write`;
 `nox -s lint` fails when it is stale. How to add a case: [cases.md](cases.md). At the end, for each case and each
-upstream report: [the cell where it failed, and the nearest where it passed](#failed-there-passed-here).
+defect: [the cell where it failed, and the nearest where it passed](#failed-there-passed-here).
 """
-_PAIRS = """One row for each case and each link that its windows give: the report or change that they are put down to.
+_PAIRS = """One row for each case and each [defect](defects.md) that it meets.
 Of all measured cells, the nearest two of which one failed and the other passed at least one of the same variants; the
 last column says how many. What differs between the two is bold. `nowhere measured`: no cell passed, and the case's
 other variants are its control. A case without a row never failed on a release, only on a planted fault
@@ -135,8 +135,16 @@ def _section(case: Case) -> list[str]:
     if case.upstream:
         lines.append("- upstream: " + ", ".join(_link(link) for link in case.upstream))
     lines += [f"- {axis}: {', '.join(values)}" for axis, values in axes.items()]
-    lines.append(f"- file: [cases/{case.path.name}](../cases/{case.path.name}), {len(case.expectations)} windows")
+    lines.append(f"- file: [cases/{case.path.name}](../cases/{case.path.name})" + _expected(case))
     return lines
+
+
+def _expected(case: Case) -> str:
+    """Say what is expected to fail, and where that stands."""
+    if not case.expectations:
+        return ", expected to pass everywhere"
+    defects = len({one.defect for one in case.expectations if one.defect})
+    return f", meets [{defects} defects](../cases/expected/{case.name}.toml)"
 
 
 def _link(link: str) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from harness.contracts.records import FAILED
 from harness.interface import Outcome, variant_id
-from harness.judge.verdicts import expectation_for
+from harness.judge.verdicts import defect_of
+from harness.matrix.expected import UNATTRIBUTED
 from harness.packages import TOLD_PACKAGES, WINDOW_AXES
 from harness.report.grid import MARKS
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from harness.matrix.cases import Case
 
 WIDEST = 110
-HEAD = "| case | report | failed in | how | passed in | variants that do both |"
+HEAD = "| case | defect | failed in | how | passed in | variants that do both |"
 
 Versions = tuple[str, ...]
 
@@ -38,7 +38,7 @@ class Pair:
 
 
 def table(cases: Iterable[Case], by_case: Mapping[str, Sequence[VariantRecord]]) -> list[str]:
-    """Write one row for each case and each report that its windows name.
+    """Write one row for each case and each defect that it meets.
 
     The pair of cells is the nearest one: as few packages as possible differ, then as few releases as possible lie
     between, then the later cell is the one that passes, then most variants do both.
@@ -46,19 +46,18 @@ def table(cases: Iterable[Case], by_case: Mapping[str, Sequence[VariantRecord]])
     lines = [HEAD, "| --- " * 6 + "|"]
     for case in cases:
         records = by_case[case.name]
-        for link, failing in failures_by_report(case, records).items():
-            lines.append(_row(case, link, failing, records))
+        for defect, failing in failures_by_defect(case, records).items():
+            lines.append(_row(case, defect, failing, records))
     return lines
 
 
-def failures_by_report(case: Case, records: Iterable[VariantRecord]) -> dict[str, list[VariantRecord]]:
-    """Sort the failing records by the link of the window that expects them, in order of the windows."""
-    found: dict[str, list[VariantRecord]] = {one.link: [] for one in case.expectations}
+def failures_by_defect(case: Case, records: Iterable[VariantRecord]) -> dict[str, list[VariantRecord]]:
+    """Sort the failing records by the defect that accounts for them, in order of the entries."""
+    found: dict[str, list[VariantRecord]] = {one.defect: [] for one in case.expectations}
     for record in records:
-        if record.outcome in FAILED:
-            window = expectation_for(case, record.cell.versions, record.variant)
-            found.setdefault(window.link if window else "", []).append(record)
-    return {link: failing for link, failing in found.items() if failing}
+        if defect := defect_of(case, record):
+            found.setdefault(defect, []).append(record)
+    return {defect: failing for defect, failing in found.items() if failing}
 
 
 def axes_of(case: Case) -> tuple[str, ...]:
@@ -98,7 +97,7 @@ def nearest_pair(
     return best[1] if best else None
 
 
-def _row(case: Case, link: str, failing: Sequence[VariantRecord], records: Sequence[VariantRecord]) -> str:
+def _row(case: Case, defect: str, failing: Sequence[VariantRecord], records: Sequence[VariantRecord]) -> str:
     packages = axes_of(case)
     pair = nearest_pair(packages, failing, records)
     total = len({_variant(one) for one in failing})
@@ -110,7 +109,7 @@ def _row(case: Case, link: str, failing: Sequence[VariantRecord], records: Seque
         failed, passed = pair.failed, pair.passed
         both = f"{len(pair.variants)} of {total}, such as `{pair.variants[0]}`"
         cells = [_words(packages, failed, passed), pair.how, _words(packages, passed, failed), both]
-    return "| " + " | ".join([f"[{case.name}](#{case.name})", _short(link), *cells]) + " |"
+    return "| " + " | ".join([f"[{case.name}](#{case.name})", _link(defect), *cells]) + " |"
 
 
 def _how(records: Iterable[VariantRecord]) -> str:
@@ -159,14 +158,6 @@ def _words(packages: Sequence[str], cell: Versions, other: Versions) -> str:
     return ", ".join(shown)
 
 
-def _short(link: str) -> str:
-    """Write a link by its last words, as a catalogue that stands in ``docs/`` sees it."""
-    if not link:
-        return "none: unexpected"
-    if not link.startswith("https://"):
-        return f"[{link.removeprefix('docs/').partition('#')[0]}]({link.removeprefix('docs/')})"
-    owner, _, rest = link.removeprefix("https://github.com/").partition("/")
-    parts = rest.split("/")
-    if parts[1:2] in (["issues"], ["pull"]) and len(parts) > 2:  # noqa: PLR2004
-        return f"[{parts[0]}#{parts[2]}]({link})"
-    return f"[{parts[0]} {parts[-1]}]({link})" if owner else link
+def _link(defect: str) -> str:
+    """Write a defect as a link from a page in ``docs/``."""
+    return "none: unexpected" if defect == UNATTRIBUTED else f"[{defect}](../cases/defects/{defect}.md)"

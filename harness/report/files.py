@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -12,10 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from harness.escape import markdown, markdown_code, printable
 from harness.interface import CellState, Outcome
+from harness.judge.defects import load_defects, osv
 from harness.judge.verdicts import Verdict
 from harness.packages import TOLD_PACKAGES
 from harness.paths import reports_folder
-from harness.report.grid import MARKS, across, aside, attention_groups, cell_text, legend, worst_verdict
+from harness.report.grid import MARKS, across, aside, cell_text, legend, worst_verdict
 from harness.report.pivot import all_marks, mark_order, pivot_of
 from harness.report.shown import shown
 from harness.report.timings import CHART, growth_sections, latency_rows, newest_rows, scale_of
@@ -23,12 +25,14 @@ from harness.report.timings import CHART, growth_sections, latency_rows, newest_
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.judge.claims import AuditedClaim
+    from harness.judge.defects import Defect
     from harness.judge.summary import Summary
     from harness.judge.verdicts import Judged
 
 
 def write_reports(summary: Summary, diff: str = "") -> list[Path]:
-    """Write every kind of report and give the paths; ``diff`` is the proposed edit of the case files."""
+    """Write every kind of report and return the paths; ``diff`` is the proposed edit of what is expected."""
     folder = reports_folder() / "latest"
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
@@ -37,6 +41,7 @@ def write_reports(summary: Summary, diff: str = "") -> list[Path]:
         "junit.xml": junit(summary),
         "report.json": json.dumps(as_json(summary), ensure_ascii=False, indent=1),
     }
+    texts["defects.json"] = json.dumps(advisories(summary), ensure_ascii=False, indent=1)
     for name, text in texts.items():
         # A lone surrogate, which only the JSON may hold, becomes JSON's own escape.
         (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -77,10 +82,39 @@ def render(template: str, summary: Summary, diff: str = "") -> str:
         chart=CHART,
         growth=growth_sections(summary),
         legend=legend(),
-        groups=attention_groups(summary),
+        groups=summary.groups,
+        defects=defect_rows(summary),
         Verdict=Verdict,
         READY=CellState.READY,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefectRow:
+    """A known defect of a run, the variants that it accounts for, and what its file says (None: there is no file)."""
+
+    id: str
+    judged: tuple[Judged, ...]
+    defect: Defect | None
+
+    @property
+    def words(self) -> str:
+        """Return the status, and the way round."""
+        return f"{self.defect.words}; {self.defect.way_round}" if self.defect else ""
+
+
+def defect_rows(summary: Summary) -> list[DefectRow]:
+    """List the known defects that a run met, the most frequent first."""
+    known = load_defects()
+    return [
+        DefectRow(id=name, judged=tuple(judged), defect=known.get(name)) for name, judged in summary.defects().items()
+    ]
+
+
+def advisories(summary: Summary) -> list[dict[str, Any]]:
+    """Return the known defects that a run met in OSV's shape."""
+    times = [one.record.time for one in summary.judged if one.record]
+    return [osv(row.defect, max(times)) for row in defect_rows(summary) if row.defect]
 
 
 def variant_rows(summary: Summary, case: str) -> dict[str, dict[str, Judged]]:
@@ -148,6 +182,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
                         "outcome": one.outcome,
                         "verdict": one.verdict,
                         "cost": one.cost,
+                        "defect": one.defect or None,
                         "signature": one.record and one.record.signature,
                         "message": one.record and one.record.message,
                     }
@@ -156,15 +191,40 @@ def as_json(summary: Summary) -> dict[str, Any]:
             }
             for cell in summary.cells
         ],
-        "claims": [
+        "defects": {name: len(judged) for name, judged in summary.defects().items()},
+        "causes": [
             {
-                "id": one.claim.id,
-                "quote": one.claim.quote,
-                "english": one.claim.english,
-                "audit": one.audit,
-                "agreeing": one.agreeing,
-                "disagreeing": one.disagreeing,
+                "verdict": group.verdict,
+                "step": group.step,
+                "mechanism": group.mechanism,
+                "records": len(group.members),
+                "cases": list(group.cases),
+                "representative": {
+                    "cell": group.representative.cell,
+                    "case": group.representative.case,
+                    "variant": dict(group.representative.variant),
+                },
             }
-            for one in summary.claims
+            for group in summary.groups
         ],
+        "claims": [claim_data(one) for one in summary.claims],
+    }
+
+
+def claim_data(one: AuditedClaim) -> dict[str, Any]:
+    """Return a claim and where it holds for other programs."""
+    return {
+        "id": one.claim.id,
+        "document": one.claim.document,
+        "case": one.claim.case,
+        "defect": one.claim.defect or None,
+        "quote": one.claim.quote,
+        "english": one.claim.english,
+        "audit": one.audit,
+        "windows": one.windows,
+        "answer": one.claim.answer,
+        "holding": list(one.holding),
+        "contradicting": list(one.contradicting),
+        "set_aside": dict(one.aside),
+        "decided_by": one.example,
     }

@@ -89,14 +89,6 @@ def heading(case: Case, width: int) -> str:
     return "\n".join([*lines, line]).strip()
 
 
-def attention_groups(summary: Summary) -> list[tuple[str, str, str, list[Judged]]]:
-    """Group what needs a person by verdict, case and words, the largest group first."""
-    groups: dict[tuple[str, str, str], list[Judged]] = {}
-    for one in summary.for_a_person():
-        groups.setdefault((one.label, one.case, one.words), []).append(one)
-    return [(*kind, members) for kind, members in sorted(groups.items(), key=lambda group: -len(group[1]))]
-
-
 def legend() -> str:
     """Explain the marks in one line."""
     return "  ".join(f"{mark} {outcome}" for outcome, mark in MARKS.items()) + "  * a person should look"

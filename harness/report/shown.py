@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.contracts.record import VariantRecord
+    from harness.judge.claims import AuditedClaim
     from harness.judge.summary import CellSummary, Summary
-    from harness.judge.verdicts import AuditedClaim, Judged
+    from harness.judge.verdicts import Judged
 
 
 def shown(summary: Summary) -> Summary:
@@ -57,8 +58,8 @@ def _record(record: VariantRecord) -> VariantRecord:
 
 
 def _claim(claim: AuditedClaim) -> AuditedClaim:
-    agreeing, disagreeing = (tuple(map(printable, cells)) for cells in (claim.agreeing, claim.disagreeing))
-    return replace(claim, agreeing=agreeing, disagreeing=disagreeing, example=printable(claim.example))
+    holding, contradicting = (tuple(map(printable, cells)) for cells in (claim.holding, claim.contradicting))
+    return replace(claim, holding=holding, contradicting=contradicting, example=printable(claim.example))
 
 
 def _mapping(texts: Mapping[str, str]) -> dict[str, str]:

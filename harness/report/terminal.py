@@ -8,14 +8,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.escape import printable
 from harness.interface import Outcome
-from harness.judge.verdicts import Audit, Verdict
+from harness.judge.claims import Audit
+from harness.judge.verdicts import Verdict
 from harness.packages import HEADINGS, TOLD_PACKAGES
+from harness.report.files import defect_rows
 from harness.report.grid import (
     MARKS,
     across,
     aside,
-    attention_groups,
     cell_text,
     heading,
     legend,
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from harness.report.pivot import Pivot
 
 _STYLES = {Verdict.REGRESSED: "red", Verdict.CHANGED: "yellow", Verdict.FIXED: "cyan", Verdict.UNKNOWN: "magenta"}
+CLAIM_STYLES = {
+    Audit.HOLDS: "green", Audit.HOLDS_FROM: "green", Audit.HOLDS_UNTIL: "yellow", Audit.HOLDS_IN: "yellow",
+    Audit.DOES_NOT_HOLD: "red", Audit.UNTESTED: "dim",
+}  # fmt: skip
 _SHOWN = 12
 _COLUMN = 13
 _CASES_ACROSS = 6
@@ -56,6 +62,7 @@ def print_summary(summary: Summary, out: Console) -> None:
         _print_cells(summary, packages, out)
     out.print(legend(), style="dim")
     _print_claims(summary, out)
+    _print_defects(summary, out)
     print_attention(summary, out)
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(summary.verdicts().items()))
     out.print(f"\n{len(summary.judged)} variants in {len(summary.cells)} cells: {verdicts or 'nothing measured'}")
@@ -126,26 +133,42 @@ def _print_claims(summary: Summary, out: Console) -> None:
     if not summary.claims:
         return
     out.print("\nClaims of the documents, in these cells", style="bold")
-    styles = {Audit.CONFIRMED: "green", Audit.REFUTED: "red", Audit.UNTESTED: "dim"}
-    for claim in summary.claims:
-        out.print(f"  [{styles[claim.audit]}]{claim.audit:<13}[/] {claim.claim.id:<30} {escape(claim.claim.english)}")
+    for one in summary.claims:
+        style = CLAIM_STYLES[one.audit]
+        out.print(f"  [{style}]{escape(one.words)}[/] {one.claim.id}: {escape(one.claim.english)}", highlight=False)
+
+
+def _print_defects(summary: Summary, out: Console) -> None:
+    rows = defect_rows(summary)
+    if not rows:
+        return
+    count = sum(len(row.judged) for row in rows)
+    out.print(f"\n{len(rows)} known defects account for {count} failing variants", style="bold")
+    for row in rows[:_SHOWN]:
+        out.print(f"  {len(row.judged)} x {row.id}: {escape(row.words)}", highlight=False)
+    if len(rows) > _SHOWN:
+        out.print(f"  and {len(rows) - _SHOWN} more; the report has them all")
 
 
 def print_attention(summary: Summary, out: Console) -> None:
-    """Print what somebody has to look at, the same words once; nothing when there is nothing."""
+    """Print what somebody has to look at, one entry for each cause; nothing when there is nothing."""
+    groups = summary.groups
     summary = shown(summary)
     for cell in summary.skipped():
         out.print(escape(f"\nskipped {cell.id}: {cell.words[:400]}"), highlight=False)
     for cell in summary.cells_for_a_person():
         out.print(f"\n[red]{cell.state}[/] " + escape(f"{cell.id}: {cell.words[:400]}"))
-    groups = attention_groups(summary)
     if not groups:
         return
     out.print("\nNeeds a person", style="bold")
-    for verdict, case, words, members in groups[:_SHOWN]:
-        style = _STYLES[Verdict(verdict.partition(":")[0])]
-        out.print(f"  [{style}]{verdict}[/] {len(members)} x {escape(f'{case}: {words[:180]}')}", highlight=False)
-        first = members[0]
-        out.print(escape(f"      e.g. {'-'.join(first.variant.values())}\n      in {first.cell}"), style="dim")
+    for group in groups[:_SHOWN]:
+        style = _STYLES[Verdict(group.verdict.partition(":")[0])]
+        words = escape(printable(group.words[:220]))
+        out.print(f"  [{style}]{group.verdict}[/] {len(group.members)} x {words}", highlight=False)
+        first = group.representative
+        others = f", and {len(group.cases) - 1} more cases" if len(group.cases) > 1 else ""
+        name = f"{first.case}:{'-'.join(first.variant.values())}"
+        out.print(escape(printable(f"      e.g. {name}{others}")), style="dim")
+        out.print(escape(printable(f"      in {first.cell}")), style="dim")
     if len(groups) > _SHOWN:
-        out.print(f"  and {len(groups) - _SHOWN} more kinds; the report has them all")
+        out.print(f"  and {len(groups) - _SHOWN} more causes; the report has them all")

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.contracts.record import VariantRecord
-    from harness.interface import Expectation
     from harness.matrix.cases import Case
+    from harness.matrix.expected import Expectation
     from harness.matrix.spec import Cell, Matrix
     from harness.run.runs import Run
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from harness.environments.resolve import name_of
 from harness.errors import EnvironmentFailure
+from harness.judge.defects import DEFECTS, read_defect
 from harness.judge.verdicts import expectation_for
 from harness.matrix.source import redact
 from harness.packages import PACKAGES, TOLD_PACKAGES
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.environments.resolve import Lock
-    from harness.interface import Expectation
     from harness.matrix.cases import Case
+    from harness.matrix.expected import Expectation
 
 
 WIDTH = 100
@@ -105,7 +106,9 @@ def _links(case: Case, expectation: Expectation | None) -> list[str]:
     """List where this is talked about; a page of this project would help no stranger."""
     source = ast.get_docstring(ast.parse(case.path.read_text(encoding="utf-8"))) or ""
     threads = [f"https://github.com/{repository}/issues/{number}" for repository, number in _THREAD.findall(source)]
-    known = [expectation.link] if expectation and expectation.link.startswith("https://") else []
+    path = DEFECTS / f"{expectation.defect}.md" if expectation and expectation.defect else None
+    defect = read_defect(path) if path and path.is_file() else None
+    known = [*defect.reported, *defect.fixed_by] if defect else []
     # GitHub shows a pull request under issues/ as well.
     return list(dict.fromkeys([*known, *threads]))
 

@@ -1,4 +1,4 @@
-"""``cases``: keep the cases, their windows and their catalogue whole."""
+"""``cases``: keep the cases, what is expected of them, their causes and their catalogue whole."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import click
 
 from harness.commands.cases.catalogue import catalogue
 from harness.commands.cases.check import check
+from harness.commands.cases.defects import defects
 from harness.commands.cases.propose import propose
 from harness.program import example
 
 
 @click.group(epilog=example("cases check --run guide"))
 def cases() -> None:
-    """Keep the cases whole: catalogue, check, propose."""
+    """Keep the cases whole: what they check, what is expected of them, and the causes that are known."""
 
 
-for _command in (catalogue, check, propose):
+for _command in (catalogue, check, defects, propose):
     cases.add_command(_command)

@@ -1,4 +1,4 @@
-"""``cases propose``: the edit of the case files that would make every record expected."""
+"""``cases propose``: the edit of what is expected that would make every record expected."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from harness.program import example
 
 
 @click.command(epilog=example("cases propose --run guide"))
-@click.option("--run", "run_id", metavar="RUN", help="Hold the windows against this run, too.")
-@click.option("--write", is_flag=True, help="Change the case files instead of printing a diff.")
+@click.option("--run", "run_id", metavar="RUN", help="Hold what is expected against this run, too.")
+@click.option("--write", is_flag=True, help="Change the files instead of printing a diff.")
 def propose(run_id: str | None, write: bool) -> None:  # noqa: FBT001
-    """Print the diff of the case files after which every record is as expected.
+    """Print the diff of cases/expected/ after which every record is as expected.
 
-    The records are the published references, and those of --run. A window that is right is left
-    alone; the others are drawn anew over the records that they account for. Read it before you
-    apply it: a window says what is, and whether that is right is for a person.
+    The records are the published references, and those of --run. An entry that is right is left alone; the others are
+    drawn anew over the records that they account for. What no entry accounts for gets entries of the defect
+    "unattributed": a person names the cause, in a file of cases/defects/.
     """
-    from harness.explain.propose import diff_of, proposed, proposed_diff
+    from harness.explain.propose import diff_of, proposed, proposed_diff, write_expected
     from harness.judge.origin import published_with
     from harness.matrix.cases import load_cases
+    from harness.matrix.expected import expected_path
 
     origin = published_with(run_id)
     records, words = origin.records, origin.words or "no records"
@@ -27,10 +28,10 @@ def propose(run_id: str | None, write: bool) -> None:  # noqa: FBT001
     diff = proposed_diff(cases, records)
     if write:
         for case in cases:
-            after = proposed(case, case.path.read_text(encoding="utf-8"), records)
+            after = proposed(case, records)
             if diff_of(case, after):
-                case.path.write_text(after, encoding="utf-8")
-                click.echo(f"wrote {case.path}", err=True)
+                write_expected(case, after)
+                click.echo(f"wrote {expected_path(case.path)}", err=True)
     else:
         click.echo(diff, nl=False)
-    click.echo(f"held against {words}" if diff else f"{words}: no window has to change", err=True)
+    click.echo(f"held against {words}" if diff else f"{words}: no entry has to change", err=True)
