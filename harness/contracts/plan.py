@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,7 @@ def read_plan(path: Path) -> Plan:
         _refuse_unknown(data, Plan, "$")
         for number, cell in enumerate(data.get("cells", ())):
             _refuse_unknown(cell, AskedCell, f"$.cells[{number}]")
+            _refuse_pattern(plan.cells[number].says, f"$.cells[{number}].says")
             for index, asked in enumerate(cell.get("asked", ())):
                 _refuse_unknown(asked, AskedVariant, f"$.cells[{number}].asked[{index}]")
     except (msgspec.MsgspecError, ValueError, RecursionError, OSError) as error:
@@ -84,6 +86,15 @@ def _refuse_unknown(data: Mapping[str, Any], kind: type[Plan | AskedCell | Asked
     if unknown := sorted(data.keys() - {known.name for known in fields(kind)}):
         message = f"Object contains unknown field `{unknown[0]}` - at `{path}`"
         raise ValueError(message)
+
+
+def _refuse_pattern(pattern: str, path: str) -> None:
+    """Raise :class:`ValueError` for what is no regular expression."""
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        message = f"not a regular expression: {error} - at `{path}`"
+        raise ValueError(message) from None
 
 
 def plan_text(plan: Plan) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from harness.contracts.record import Machine, StateRecord, VariantRecord
 from harness.contracts.records import MEASURED, place, place_of, read_run, variants_in
@@ -20,7 +20,6 @@ from harness.matrix.cases import read_selector
 from harness.matrix.expected import UNATTRIBUTED
 from harness.matrix.plan import read_cells
 from harness.matrix.source import is_source, slug
-from harness.matrix.spec import is_newest
 from harness.packages import REQUIRED_PACKAGES
 
 if TYPE_CHECKING:
@@ -165,8 +164,15 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
 
 
 def _by_version(facts: AskedCell) -> tuple[Version, ...]:
-    pins = [facts.pins.get(name, "0") for name in REQUIRED_PACKAGES]
-    return tuple(Version("99999" if is_newest(pin) or is_source(pin) else pin) for pin in pins)
+    return tuple(_version(facts.pins.get(name, "0")) for name in REQUIRED_PACKAGES)
+
+
+def _version(pin: str) -> Version:
+    """Return the version of a pin; what is no version (a source, ``newest``) comes after all that are."""
+    try:
+        return Version(pin)
+    except InvalidVersion:
+        return Version("99999")
 
 
 def _cell(
