@@ -16,10 +16,11 @@ PAGE = ROOT / "docs" / "defects.md"
 _HEAD = """# The defects
 
 Generated from `cases/defects/` and the published records by `prompt-bench cases defects --write`;
-`prompt-bench cases check` tells when it is stale. {count} defects explain all {records} failing records and unready cells that they hold.
-First and last seen: the oldest and the newest release of peft and of transformers with a failing record; `prompt-bench
-explain` tells how they go together. Live: it is there in the newest releases in which its variants were measured;
-hidden: what it met fails of something else there.
+`prompt-bench cases check` tells when it is stale. {count} defects explain {records} records: every failing one, and
+the cells that cannot be imported.
+First and last seen: the oldest and the newest release of peft and of transformers with a failing record;
+`prompt-bench explain` tells how they go together. Live: it is there in the newest releases in which its variants were
+measured; hidden: what it met fails of something else there.
 """
 _COLUMNS = "| defect | seen as | who is hit | way round | records | first seen | last seen | status |"
 
