@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from harness.cli import cli
 from harness.contracts.record import VariantRecord
+from harness.contracts.records import FAILED, variants_in
 from harness.errors import DataError
 from harness.judge import defects as defects_module
 from harness.judge.defects import (
