@@ -149,7 +149,7 @@ answer = "a"
         (
             'answer = "a"',
             'answer = "a"\nmaximum = { "latency.ratio" = "1" }',
-            r":13: maximum must be a table of numbers",
+            r":13: maximum must be a table",
         ),
         ('answer = "a"', "answer = ", r":12: not TOML"),
     ],

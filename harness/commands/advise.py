@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from harness.contracts.record import VariantRecord
     from harness.explain.advice import Advice, Failure, Measured, Nearest, Use
+    from harness.judge.defects import Defect
     from harness.matrix.cases import Case
 
 _SHOWN = 5
@@ -52,6 +53,7 @@ def advise(expression: str | None, matrices: tuple[str, ...], runs: tuple[str, .
     """
     from harness.environments.releases import known_releases
     from harness.explain.advice import advise as answer
+    from harness.judge.defects import cause_of, load_defects
 
     axes = {"method": options["method"], "model": options["model"]}
     asked = {axis: (pattern,) for axis, pattern in axes.items() if pattern}
@@ -66,7 +68,8 @@ def advise(expression: str | None, matrices: tuple[str, ...], runs: tuple[str, .
         return selected(record.case, record.variant)
 
     releases = known_releases(versions, ask=not options["offline"])
-    advice = answer(origin.records, where, meant, releases)
+    defects = load_defects()
+    advice = answer(origin.records, where, meant, releases, cause_of(cases, defects))
     use = _question(expression, axes, versions)
     if advice is None or not advice.rests_on:
         elsewhere = "" if advice is None else _elsewhere(advice)
@@ -75,7 +78,7 @@ def advise(expression: str | None, matrices: tuple[str, ...], runs: tuple[str, .
     if options["as_json"]:
         click.echo(json.dumps({"origin": origin.words, **_data(advice)}, ensure_ascii=False, indent=1))
     else:
-        _print(advice, use, origin.words)
+        _print(advice, use, origin.words, defects)
     sys.exit(int(ExitStatus.AS_EXPECTED if advice.works else ExitStatus.NEEDS_A_PERSON))
 
 
@@ -104,13 +107,13 @@ def _elsewhere(advice: Advice) -> str:
     return f"; the nearest cell that works for all of it: {nearest.cell.facts.id}"
 
 
-def _print(advice: Advice, question: str, words: str) -> None:
+def _print(advice: Advice, question: str, words: str, defects: Mapping[str, Defect]) -> None:
     for line in textwrap.wrap(f"{question}, from {words}", _WIDTH):
         click.echo(line)
     cells = advice.rests_on
     _echo(f"rests on {_counted(len(cells), 'cell')}: {_span(cells)}")
     for one in advice.uses:
-        _print_use(one)
+        _print_use(one, defects)
     together = advice.together
     click.echo("")
     if together.working:
@@ -135,7 +138,7 @@ def _print(advice: Advice, question: str, words: str) -> None:
         _print_nearest(found[0][1])
 
 
-def _print_use(use: Use) -> None:
+def _print_use(use: Use, defects: Mapping[str, Defect]) -> None:
     click.echo("")
     if not use.cells:
         _echo(f"{use.name}: not measured within the bounds")
@@ -147,12 +150,14 @@ def _print_use(use: Use) -> None:
         measured = f"{len(most.records)} of {_counted(most.asked, 'variant')}"
         _echo(f"passed as far as measured ({measured}) in {len(use.promising)}, newest {most.facts.id}", "  ")
     for failure in use.failures:
-        _print_failure(failure)
+        _print_failure(failure, defects)
 
 
-def _print_failure(failure: Failure) -> None:
+def _print_failure(failure: Failure, defects: Mapping[str, Defect]) -> None:
     name = "silently WRONG" if failure.outcome == "wrong" else failure.outcome
-    line = textwrap.shorten(f"{name} in {_counted(len(failure.cells), 'cell')}: {failure.words}", 2 * _WIDTH - 8)
+    defect = defects.get(failure.defect)
+    words = f"hits {defect.id} ({defect.words}): {defect.way_round}" if defect else failure.words
+    line = textwrap.shorten(f"{name} in {_counted(len(failure.cells), 'cell')}: {words}", 3 * _WIDTH - 8)
     _echo(line, "  ")
     _echo(f"newest: {failure.cells[0].facts.id}", "    ")
 
@@ -224,7 +229,12 @@ def _use_data(use: Use) -> dict[str, Any]:
         "cells": [cell.facts.id for cell in use.cells],
         "working": [{"cell": cell.facts.id, "pip": pip_command(cell.facts)} for cell in use.working],
         "failures": [
-            {"outcome": one.outcome, "words": one.words, "cells": [cell.facts.id for cell in one.cells]}
+            {
+                "outcome": one.outcome,
+                "defect": one.defect or None,
+                "words": one.words,
+                "cells": [cell.facts.id for cell in one.cells],
+            }
             for one in use.failures
         ],
         "nearest": nearest

@@ -76,11 +76,12 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Failure:
-    """One way of failing, and the cells that fail so, the newest first."""
+    """One way of failing, and the cells that fail so, the newest first. ``defect`` is its cause, "" if unknown."""
 
     outcome: str
     words: str
     cells: tuple[Measured, ...]
+    defect: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,11 +138,13 @@ def advise(
     where: Where,
     asked: Callable[[VariantRecord], bool],
     releases: Mapping[str, Sequence[str]],
+    cause: Callable[[Record], str] = lambda _: "",
 ) -> Advice | None:
     """Answer from measured cells only; None when nothing was measured of what is asked for, anywhere.
 
     ``where`` has the bounds, ``asked`` tells whether a record is of a case and variant that is
-    meant, and ``releases`` are the known ones, in which the way to the nearest cell is counted.
+    meant, and ``releases`` are the known ones, in which the way to the nearest cell is counted. ``cause`` gives the
+    defect that accounts for a record, "" where none is known.
     """
     known = [record for record in records if label_of(record) is not None]
     mine = [
@@ -153,9 +156,9 @@ def advise(
     uses = []
     for name in names:
         own = [record for record in mine if _use(record) == name]
-        uses.append(_of_use(name, _cells(own, known), where, releases))
+        uses.append(_of_use(name, _cells(own, known), where, releases, cause))
     everything = _cells(mine, known)
-    together = _of_use("all of it", everything, where, releases)
+    together = _of_use("all of it", everything, where, releases, cause)
     return Advice(rests_on=together.cells, uses=tuple(uses), together=together)
 
 
@@ -182,26 +185,36 @@ def _cells(mine: Sequence[VariantRecord], known: Sequence[Record]) -> list[Measu
     return sorted(cells, key=lambda cell: (cell.newness(), cell.facts.id), reverse=True)
 
 
-def _of_use(name: str, cells: Sequence[Measured], where: Where, releases: Mapping[str, Sequence[str]]) -> Use:
+def _of_use(
+    name: str,
+    cells: Sequence[Measured],
+    where: Where,
+    releases: Mapping[str, Sequence[str]],
+    cause: Callable[[Record], str],
+) -> Use:
     within = tuple(cell for cell in cells if where.in_bounds(cell.facts))
     working = [cell for cell in cells if cell.works] or [cell for cell in cells if cell.passed_what_was_tried]
     works = any(cell.works for cell in within)
     nearest = None if works else _nearest(working, cells, where, releases)
-    return Use(name=name, cells=within, failures=_failures(within), nearest=nearest)
+    return Use(name=name, cells=within, failures=_failures(within, cause), nearest=nearest)
 
 
-def _failures(cells: Sequence[Measured]) -> tuple[Failure, ...]:
-    found: dict[tuple[str, str], list[Measured]] = defaultdict(list)
+def _failures(cells: Sequence[Measured], cause: Callable[[Record], str]) -> tuple[Failure, ...]:
+    """Gather cells by how they fail: by defect where it is known, else by words."""
+    found: dict[tuple[str, str, str], list[Measured]] = defaultdict(list)
+    words: dict[tuple[str, str, str], str] = {}
     for cell in cells:
-        for key in dict.fromkeys(_way(record) for record in cell.failures()):
+        ways: dict[tuple[str, str, str], str] = {}
+        for record in cell.failures():
+            label, kind, defect = label_of(record), kind_of(record), cause(record)
+            ways.setdefault((label.outcome if label else "", defect, "" if defect else kind), kind)
+        for key, kind in ways.items():
             found[key].append(cell)
-    failures = [Failure(outcome=outcome, words=words, cells=tuple(own)) for (outcome, words), own in found.items()]
+            words.setdefault(key, kind)
+    failures = [
+        Failure(outcome=key[0], defect=key[1], words=words[key], cells=tuple(own)) for key, own in found.items()
+    ]
     return tuple(sorted(failures, key=lambda one: (_rank(one.outcome), -len(one.cells), one.words)))
-
-
-def _way(record: Record) -> tuple[str, str]:
-    label = label_of(record)
-    return label.outcome if label else "", kind_of(record)
 
 
 def _rank(outcome: str) -> int:

@@ -37,9 +37,7 @@ def missing_from_case(path: Path) -> list[Missing]:
     if not case.summary.endswith("."):
         found.append(Missing(line=1, text="the docstring's first line says what must hold, and ends with a full stop"))
     if not (case.upstream or (case.document and case.claims)):
-        text = (
-            'UPSTREAM = ("https://...",) names an issue or pull request, where no claims of its document stand behind'
-        )
+        text = 'UPSTREAM = ("https://...",) names an issue or pull request, where no claim of a document does'
         found.append(Missing(line=lines.get("UPSTREAM", 1), text=text))
     if any(not str(link).startswith("https://") for link in case.upstream):
         found.append(Missing(line=lines["UPSTREAM"], text="UPSTREAM is a tuple of https:// links"))

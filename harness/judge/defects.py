@@ -27,7 +27,7 @@ from harness.matrix.toml_reader import Entry, read_toml
 from harness.packages import PACKAGES, TOLD_PACKAGES, WINDOW_AXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from harness.contracts.record import Record
@@ -258,6 +258,19 @@ def attribute(
         elif record.case in by_name and (defect := defect_of(by_name[record.case], record)):
             found[defect].append(record)
     return dict(found)
+
+
+def cause_of(cases: Iterable[Case], defects: Mapping[str, Defect]) -> Callable[[Record], str]:
+    """Return a function from a record to the defect that accounts for it, "" where none is known."""
+    by_name = {case.name: case for case in cases}
+
+    def cause(record: Record) -> str:
+        if isinstance(record, StateRecord):
+            return state_defect(defects, record)
+        defect = defect_of(by_name[record.case], record) if record.case in by_name else ""
+        return "" if defect == UNATTRIBUTED else defect
+
+    return cause
 
 
 def state_defect(defects: Mapping[str, Defect], record: StateRecord) -> str:

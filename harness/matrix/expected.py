@@ -30,6 +30,7 @@ BOUNDED = (*PACKAGES, "python")
 """What a window may bound."""
 
 _KEYS = ("defect", "reason", "outcome", *BOUNDED, "only", "signature")
+_DRAWN = "# Drawn by `prompt-bench cases propose --write`, reviewed by a person."
 _OUTCOMES = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.NO_DEVICE}
 
 
@@ -123,11 +124,10 @@ def _expectation(entry: Entry, axes: Mapping[str, tuple[str, ...]]) -> Expectati
 
 def expected_text(case: str, entries: Sequence[str]) -> str:
     """Return the text of a file of expectations from the texts of its entries; "" without any."""
-    head = (
-        f"# Where {case} does not pass, and why.\n"
-        "# Drawn by `prompt-bench cases propose --write`, reviewed by a person.\n"
-    )
-    return head + "".join(f"\n{entry}" for entry in entries) if entries else ""
+    if not entries:
+        return ""
+    head = f"# Where {case} does not pass, and why.\n{_DRAWN}\n"
+    return head + "".join(f"\n{entry}" for entry in entries)
 
 
 def entry_text(expectation: Expectation) -> str:
