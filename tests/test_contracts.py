@@ -44,6 +44,12 @@ values = st.recursive(
     max_leaves=8,
 )
 facts = st.dictionaries(text, values, max_size=3)
+own_numbers = st.dictionaries(
+    text.map("own {}".format),
+    st.none() | st.integers() | st.floats(allow_nan=False) | text | st.lists(text),
+    max_size=3,
+)
+"""What a case may write under names of its own; the names that reports compute with have their types."""
 machines = st.builds(
     Machine,
     cpu=text,
@@ -70,8 +76,8 @@ variant_records = st.builds(
     signature=st.none() | text,
     message=st.none() | text,
     evidence=facts,
-    counters=facts,
-    latency=facts,
+    counters=own_numbers,
+    latency=own_numbers,
     duration_s=st.none() | st.floats(0, 1e9),
 )
 state_records = st.builds(
@@ -99,7 +105,7 @@ plans = st.builds(
             as_of=st.none() | text,
             why=text,
             state=text,
-            says=text,
+            says=text.map(re.escape),
             asked=st.lists(st.builds(AskedVariant, case=text, variant=some), max_size=2).map(tuple),
         ),
         max_size=3,
@@ -292,6 +298,18 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (with_value(VARIANT, "import-failed", "cell", "state"), "both the state of a cell (cell.state) and a variant"),
     (with_value(STATE, {"tokens": 1}, "counters"), "both the state of a cell (cell.state) and a variant"),
     (with_value(STATE, "k", "key"), "both the state of a cell (cell.state) and a variant"),
+    *(
+        (with_value(VARIANT, wrong, *path), f"below `$.{path[0] if path[0] == 'counters' else '.'.join(path)}`")
+        for path, wrong in {
+            ("counters", "tokens_per_call"): [1, "x"],
+            ("counters", "use_cache"): "yes",
+            ("counters", "growth"): [{"axis": "new_tokens", "arm": "cached"}],
+            ("latency", "cached"): {"samples_s": [0.1], "waited_s": [0.1, 0.2]},
+            ("latency", "uncached"): {"samples_s": ["0.1"]},
+            ("latency", "growth"): [{"axis": "new_tokens", "arm": "cached", "new_tokens": 0, "virtual_tokens": 1}],
+            ("latency", "interval"): {"estimate": 1.0},
+        }.items()
+    ),
     (with_value(VARIANT, 0, "schema"), "at `$.schema`"),
     (with_value(VARIANT, "1", "schema"), "at `$.schema`"),
     (with_value(VARIANT, 999, "schema"), "update"),
@@ -387,6 +405,7 @@ PLAN = {"matrix": "m", "title": "t", "device": "cpu", "run": "r", "cells": [CELL
         ({**PLAN, "mood": 1}, "unknown field `mood` - at `$`"),
         ({**PLAN, "cells": [CELL, {**CELL, "mood": 1}]}, "unknown field `mood` - at `$.cells[1]`"),
         ({**PLAN, "cells": [{**CELL, "asked": [{**ASKED, "mood": 1}]}]}, "`mood` - at `$.cells[0].asked[0]`"),
+        ({**PLAN, "cells": [{**CELL, "says": "("}]}, "not a regular expression"),
         ([PLAN], "Expected `object`"),
     ],
 )  # fmt: skip

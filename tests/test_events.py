@@ -45,14 +45,17 @@ def refuse(word: str) -> None:
 
 
 FACTS = st.dictionaries(TEXTS, VALUES, max_size=3)
+OWN_NUMBERS = st.dictionaries(TEXTS.map("own {}".format), LEAVES | st.lists(LEAVES, max_size=3), max_size=3)
+"""What a case may write under names of its own; the names that reports compute with have their types."""
+
 RESULTS = st.builds(
     Result,
     outcome=st.sampled_from(Outcome),
     signature=st.none() | TEXTS,
     message=st.none() | TEXTS,
     evidence=FACTS,
-    counters=FACTS,
-    latency=FACTS,
+    counters=OWN_NUMBERS,
+    latency=OWN_NUMBERS,
     duration_s=st.none() | st.floats(0, 1e6),
 )
 
