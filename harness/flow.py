@@ -63,10 +63,10 @@ def judge_and_report(
     summary = summarise(run, cases)
     if summary.for_a_person():
         # Where something began to fail is told by the cells beside it, which other runs measured.
-        summary = replace(summary, neighbours=tuple(published_with(None).records))
+        summary = replace(summary, records=tuple(published_with(run.id).records))
     part = summary.part(case, cells) if case or cells else summary
     print_summary(part, console())
-    for path in write_reports(summary, _proposal(run, summary)):
+    for path in write_reports(summary, _proposal(summary)):
         click.echo(f"wrote {path}")
     if not watched:
         return ExitStatus.AS_EXPECTED
@@ -95,12 +95,12 @@ def _verdict_words(summary: Summary, status: ExitStatus, watched: Collection[Ver
     return _WORDS[status]
 
 
-def _proposal(run: Run, summary: Summary) -> str:
+def _proposal(summary: Summary) -> str:
     """Return the diff of those cases that need a person; empty where none does, or when no windows can say it."""
     names = {one.case for one in summary.for_a_person()}
     cases = tuple(case for case in summary.cases if case.name in names)
     try:
-        return proposed_diff(cases, published_with(run.id).records) if cases else ""
+        return proposed_diff(cases, summary.records) if cases else ""
     except CaseError as error:
         click.echo(f"no edit of the windows is proposed: {error}", err=True)
         return ""

@@ -67,13 +67,12 @@ class Summary:
     cases: tuple[Case, ...]
     machine: Machine
     records: tuple[Record, ...] = ()
-    neighbours: tuple[Record, ...] = ()
-    """Records of other runs, in which the step is looked for at which something begins to fail."""
+    """Those of the run, and of others where the step is looked for at which something begins to fail."""
 
     @cached_property
     def groups(self) -> list[Group]:
         """Group by cause what needs a person, the largest group first."""
-        return groups_of(self.for_a_person(), self.cases, (*self.records, *self.neighbours))
+        return groups_of(self.for_a_person(), self.cases, self.records)
 
     def defects(self) -> dict[str, list[Judged]]:
         """Return the failing variants by the defect that accounts for them, the most frequent first."""

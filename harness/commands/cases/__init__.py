@@ -13,7 +13,7 @@ from harness.program import example
 
 @click.group(epilog=example("cases check --run guide"))
 def cases() -> None:
-    """Keep the cases whole: what they check, what is expected of them, and the causes that are known."""
+    """Keep the cases whole: their catalogue, what is expected, and the known defects."""
 
 
 for _command in (catalogue, check, defects, propose):
