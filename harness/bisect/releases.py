@@ -252,8 +252,9 @@ def widened_ends(ask: Ask, newest: int, *, good: int | None, bad: int | None, fi
         low, high = _walk(ask, bad, 0, failing=False)
         return Ends(low=low, high=min(high, bad), find=Find.FIRST_BAD)
     if find is None:
-        top = next((index for index in range(newest, -1, -1) if not has_no_answer(ask(index, "widening"))), newest)
-        find = Find.FIRST_BAD if fails(ask(top, "widening")) else Find.FIRST_FIXED
+        # The newest release that answers; steps from one that does not could jump over it.
+        newest = next((index for index in range(newest, -1, -1) if not has_no_answer(ask(index, "widening"))), newest)
+        find = Find.FIRST_BAD if fails(ask(newest, "widening")) else Find.FIRST_FIXED
     given = good if find is Find.FIRST_BAD else bad
     if good is not None and find is Find.FIRST_FIXED:
         high = good
