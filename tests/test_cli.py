@@ -66,5 +66,5 @@ def test_planning_touches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path / "reports"))
     done = harness("plan", "documented", "--case", "generate_with_cache")
     assert done.returncode == 0
-    assert "18 cells, 720 variants" in done.stdout
+    assert "20 cells, 800 variants" in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -229,7 +229,7 @@ class Closure:
     def __init__(self, root: Path) -> None:
         self.uses: dict[tuple[str, str], set[tuple[str, str]]] = {}
         self.imports: dict[tuple[str, str], tuple[str, str]] = {}
-        for path in [*root.glob("harness/*.py"), *root.glob("harness/kit/*.py"), *root.glob("cases/*.py")]:
+        for path in [*root.glob("harness/*.py"), *root.glob("harness/kit/**/*.py"), *root.glob("cases/*.py")]:
             module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
                 self._statement(module, node)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 INSIDE = [
     *sorted((ROOT / "cases").rglob("*.py")),
     *sorted((ROOT / "harness").glob("cell/*.py")),
-    *sorted((ROOT / "harness").glob("kit/*.py")),
+    *sorted((ROOT / "harness").glob("kit/**/*.py")),
 ]
 OUTSIDE = [path for path in sorted((ROOT / "harness").rglob("*.py")) if path not in INSIDE]
 IN_CELL_PACKAGES = {

@@ -34,8 +34,7 @@ if TYPE_CHECKING:
         with_one_adapter,
         wrap,
     )
-    from harness.kit.by_hand import ByHand, Stored, in_file, in_memory
-    from harness.kit.by_hand_check import (
+    from harness.kit.by_hand.check import (
         Bare,
         Batch,
         Gap,
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
         wanted_by_forward,
         wanted_by_generate,
     )
+    from harness.kit.by_hand.references import ByHand, Stored, in_file, in_memory
     from harness.kit.counters import ForwardCounter, count_operators
     from harness.kit.families import FAMILIES, LORA_TARGETS
     from harness.kit.methods import (

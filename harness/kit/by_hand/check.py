@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.kit.answers import QUESTION, adapter_options
-from harness.kit.by_hand import ENCODER_DECODERS, ENCODERS, PREFIXES, ByHand
-from harness.kit.by_hand_attention import ROTARY, Layout
+from harness.kit.by_hand.attention import ROTARY, Layout
+from harness.kit.by_hand.references import ENCODER_DECODERS, ENCODERS, PREFIXES, ByHand
 from harness.kit.families import LORA_TARGETS
 from harness.kit.methods import LORA, TASKS, attach
 from harness.kit.models import image_inputs, make_model
@@ -21,7 +21,7 @@ from harness.kit.tokens import encode
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from harness.kit.by_hand import Stored
+    from harness.kit.by_hand.references import Stored
     from harness.kit.trial import Trial
 
     Rows = list[torch.Tensor]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     Tensors = Mapping[str, torch.Tensor]
-    """An adapter's tensors by name, as :class:`harness.kit.by_hand.Stored` has them."""
+    """An adapter's tensors by name, as :class:`harness.kit.by_hand.references.Stored` has them."""
 
 EPSILON_OF_2048 = 2048
 """The hidden size at which CPT's bounds of a change are meant as they are written; others scale by the root."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.kit.by_hand_attention import (
+from harness.kit.by_hand.attention import (
     ROTARY,
     Layout,
     adaption_layers,
@@ -24,7 +24,7 @@ from harness.kit.by_hand_attention import (
     prefix_layers,
     prefix_table,
 )
-from harness.kit.by_hand_embeddings import virtual_embeddings
+from harness.kit.by_hand.embeddings import virtual_embeddings
 from harness.kit.families import LAYERS
 from harness.kit.methods import LORA
 
