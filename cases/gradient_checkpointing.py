@@ -49,7 +49,7 @@ def check(trial: Trial) -> None:
 
 
 def _gradients(trial: Trial, *, checkpointing: str | None) -> tuple[float, dict[str, torch.Tensor]]:
-    """Give the loss of one step, and the gradient of each of the adapter's weights that has one."""
+    """Return the loss of one step, and the gradient of each of the adapter's weights that has one."""
 
     def switch_on(model: Any) -> None:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

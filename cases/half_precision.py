@@ -73,5 +73,5 @@ def check(trial: Trial) -> None:
 
 
 def _spread(values: torch.Tensor) -> float:
-    """Give the root of the mean square."""
+    """Return the root of the mean square."""
     return float(values.float().pow(2).mean().sqrt())

@@ -62,7 +62,7 @@ def check(trial: Trial) -> None:
 
 
 def _generated(model: Any, embedded: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Give the new tokens: ``generate`` returns nothing else when it is given no ids."""
+    """Return the new tokens: ``generate`` returns nothing else when it is given no ids."""
     options: dict[str, Any] = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "pad_token_id": 0}
     with torch.no_grad():
         return model.generate(inputs_embeds=embedded, attention_mask=mask, **options)

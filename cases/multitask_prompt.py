@@ -82,7 +82,7 @@ def check(trial: Trial) -> None:
 
 
 def _by_hand(model: Any, base: Any, ids: torch.Tensor) -> torch.Tensor:
-    """Give the logits of one row for each task, the method's equation written out."""
+    """Return the logits of one row for each task, the method's equation written out."""
     prompt = model.prompt_encoder["default"]
     with torch.no_grad():
         own = prompt.prefix_task_cols @ prompt.prefix_task_rows

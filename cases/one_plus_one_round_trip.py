@@ -169,7 +169,7 @@ def _reloaded(trial: Trial, trained: Any, base: Any) -> Any:
 
 
 def _inputs(trial: Trial, model: Any, text: str) -> dict[str, torch.Tensor]:
-    """Give the ids of a text, and the image that a vision-text family wants beside it."""
+    """Return the ids of a text, and the image that a vision-text family wants beside it."""
     ids = encode(text, device=next(model.parameters()).device)
     return {"input_ids": ids, **image_inputs(trial.model, ids)}
 

@@ -70,7 +70,7 @@ def _alone(trial: Trial, model: Any, row: torch.Tensor) -> torch.Tensor:
 
 
 def _answers(trial: Trial, model: Any, rows: list[torch.Tensor]) -> torch.Tensor:
-    """Give the most likely token after each token of the texts' ends, or what ``generate`` says, ``(rows, tokens)``."""
+    """Return the likeliest token after each token of the texts' ends, or what ``generate`` says, ``(rows, tokens)``."""
     length = max(row.shape[1] for row in rows)
     left = trial.aspect != "right"
     ids, mask = torch.zeros(2, len(rows), length, dtype=torch.long, device=rows[0].device)

@@ -114,6 +114,6 @@ def _model(trial: Trial, virtual_tokens: int) -> Any:
 
 
 def _rows(lengths: list[int], *, device: torch.device) -> list[torch.Tensor]:
-    """Give one row of ids for each length, ``(1, length)``, no two of them alike."""
+    """Return one row of ids for each length, ``(1, length)``, no two of them alike."""
     ids = encode(QUESTION, device=device)
     return [ids[:, start : start + length] for start, length in enumerate(lengths, start=1)]

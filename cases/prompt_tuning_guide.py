@@ -204,7 +204,7 @@ def _train(trial: Trial, model: Any, rows: list[dict[str, Any]]) -> None:
 
 
 def _loss(model: Any, rows: list[dict[str, Any]]) -> float:
-    """Give the mean loss over the rows one by one, by forward alone: neither Trainer's nor a collator's."""
+    """Return the mean loss over the rows one by one, by forward alone: neither Trainer's nor a collator's."""
     model.eval()
     with torch.no_grad():
         ids = [torch.tensor([row["input_ids"]], device=model.device) for row in rows]

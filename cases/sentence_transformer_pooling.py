@@ -143,7 +143,7 @@ def _attached(trial: Trial, reference: Any, model: Any) -> Any:
 
 
 def _embed(trial: Trial, model: Any) -> Any:
-    """Give the function from texts to embeddings: ``encode``, or with one of the document's cures."""
+    """Return the function from texts to embeddings: ``encode``, or with one of the document's cures."""
 
     class TextPooling(torch.nn.Module):  # type: ignore[misc]  # torch is Any where this is checked
         def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:

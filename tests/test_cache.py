@@ -62,7 +62,7 @@ def make(cache: Path, name: str, *, size: int, used: int, complete: bool = True)
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give an empty cache."""
+    """Return an empty cache."""
     monkeypatch.setenv("PROMPT_BENCH_CACHE", str(tmp_path))
     return tmp_path
 

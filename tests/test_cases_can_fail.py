@@ -294,7 +294,7 @@ FAILS_BY_ITSELF = {"duplicate_adapter_name": ("gpt2", PROMPT)}
 
 
 def named_variant(case: str, values: tuple[str, ...]) -> dict[str, str]:
-    """Give the first variant of a case that begins with these values."""
+    """Return the first variant of a case that begins with these values."""
     (found,) = (one for one in load_cases() if one.name == case)
     return next(one for one in found.variants if tuple(one.values())[: len(values)] == values)
 

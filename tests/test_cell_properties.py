@@ -43,7 +43,7 @@ print(json.dumps({{"failed": failed, "calls": calls, **trial.evidence}}))
 
 @pytest.fixture
 def run(old_environment: Environment, tmp_path: Path) -> Any:
-    """Give the function that holds the planted property in a process of the cell."""
+    """Return the function that holds the planted property in a process of the cell."""
     overlays, behind = [[str(path) for path in paths] for paths in (old_environment.overlays, old_environment.behind)]
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.format(overlays=overlays, behind=behind, root=str(ROOT)), encoding="utf-8")

@@ -25,7 +25,7 @@ def check(trial):
 
 
 def told(tmp_path: Path, source: str) -> list[str]:
-    """Give ``LINE: text`` for what a case of this source lacks."""
+    """Return ``LINE: text`` for what a case of this source lacks."""
     # Files are read once by name: every source gets one of its own.
     path = tmp_path / f"planted_{len(list(tmp_path.glob('*.py')))}.py"
     path.write_text(source, encoding="utf-8")

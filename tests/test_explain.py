@@ -44,7 +44,7 @@ def labelled(
 
 
 def brute_force(shape: Sequence[int], labels: Mapping[Point, Label], label: Label) -> tuple[int, int]:
-    """Give the fewest boxes for a label and then the fewest conditions, by trying all sets of all boxes."""
+    """Return the fewest boxes for a label and then the fewest conditions, by trying all sets of all boxes."""
     inside = {point for point, one in labels.items() if one == label}
     fitting = [
         (held, conditions(box, shape))

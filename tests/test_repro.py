@@ -63,7 +63,7 @@ def undefined(folder: Path) -> list[str]:
 
 
 def whole(reduced: Bundle) -> str:
-    """Give the source of a bundle, imports first."""
+    """Return the source of a bundle, imports first."""
     return f"import os\n{reduced.imports}\n{reduced.body}"
 
 

@@ -55,7 +55,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def record_of(place: Path, name: str) -> VariantRecord:
-    """Give the record of a place by its name."""
+    """Return the record of a place by its name."""
     for record in variants_in(read_run(place / "reports" / "runs" / "measured")):
         variant = {axis: value for axis, value in record.variant.items() if axis not in {"device", "dtype"}}
         if name == f"{record.case}:{'-'.join(variant.values())}":

@@ -31,7 +31,7 @@ OUR_DOOR = {*SHARED, "harness.cell", "harness.kit", "cases"}
 
 
 def imports_of(path: Path) -> set[str]:
-    """Give every module that a file imports, wherever in the file."""
+    """Return every module that a file imports, wherever in the file."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:

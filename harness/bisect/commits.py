@@ -59,7 +59,7 @@ class CommitAnswer:
 
     @property
     def compare(self) -> str | None:
-        """Give the address of the comparison between the two ends."""
+        """Return the address of the comparison between the two ends."""
         return f"{self.web}/compare/{self.old[:12]}...{self.new[:12]}" if self.web else None
 
 
@@ -124,7 +124,7 @@ class CommitSearch:
         )
 
     def cell(self, sha: str) -> Cell:
-        """Give the held cell with the package from a commit; everything else in its lock stays.
+        """Return the held cell with the package from a commit; everything else in its lock stays.
 
         Raises :class:`NoCommit` when the held cell has no lock.
         """

@@ -153,7 +153,7 @@ def _corner_cell(good: Cell, bad: Cell, corner: Corner) -> Cell:
 
 
 def failing_cell(result: Result) -> Cell | None:
-    """Give the cell that shows the defect next to the change, or the bad corner; None without one."""
+    """Return the cell that shows the defect next to the change, or the bad corner; None without one."""
     for found in result.axes:
         if (change := found.finding.change) is not None:
             return found.axis.cells[change.right if change.becomes is Answer.BAD else change.left]
@@ -161,7 +161,7 @@ def failing_cell(result: Result) -> Cell | None:
 
 
 def cell_and_matrix(cell: Cell, locks: Locks, folder: Path) -> tuple[str, str] | None:
-    """Give the id of a cell and the name of a matrix that has it, with its lock.
+    """Return the id of a cell and the name of a matrix that has it, with its lock.
 
     Where no kept matrix does, one is written to ``folder``: ``cell.toml``, and its lock beside it.
     What floated with a date is pinned there to what it was. None when the cell has no lock.

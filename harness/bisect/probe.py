@@ -71,16 +71,16 @@ class Locks:
         self._asking = threading.Lock()
 
     def kept(self, cell: Cell) -> Lock | None:
-        """Give the lock of a cell if there is one; asks no resolver."""
+        """Return the lock of a cell if there is one; asks no resolver."""
         found = self._resolved.get(cell.id) or next((lock for book in self._books if (lock := book.get(cell))), None)
         return found if isinstance(found, Lock) else None
 
     def put(self, cell: Cell, lock: Lock) -> None:
-        """Give a cell a lock that no resolver was asked for."""
+        """Return a cell a lock that no resolver was asked for."""
         self._resolved[cell.id] = lock
 
     def get(self, cell: Cell) -> Lock | Unresolved:
-        """Give the lock of a cell, or the resolver's words.
+        """Return the lock of a cell, or the resolver's words.
 
         A cell without a date is resolved to what the one before it had, where that is allowed, so
         that nothing but the axis changes from probe to probe.
@@ -127,7 +127,7 @@ class Prober:
         self._stack.close()
 
     def published(self, cells: Sequence[Cell]) -> dict[int, Record]:
-        """Give what the published records say of cells, by index.
+        """Return what the published records say of cells, by index.
 
         They were measured elsewhere: a hint where to look, never an answer.
         """
@@ -157,7 +157,7 @@ class Prober:
             build(lock, cell.python)
 
     def known(self, cell: Cell) -> Record | None:
-        """Give what the store knows of a cell; asks no resolver and measures nothing.
+        """Return what the store knows of a cell; asks no resolver and measures nothing.
 
         When nothing is timed here, a record with latencies serves as well.
         """

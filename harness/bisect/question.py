@@ -45,11 +45,11 @@ class Asking:
         self.steps: list[Step] = []
 
     def is_new(self, place: str) -> bool:
-        """Tell whether this bisect has never had an answer for a place."""
+        """Return whether this bisect has never had an answer for a place."""
         return place not in self._journal
 
     def ask(self, place: str, label: str, why: str, *, known: Record | None, measure: Callable[[], Record]) -> Record:
-        """Give a record; ``known`` serves instead of measuring, except for a repeat."""
+        """Return a record; ``known`` serves instead of measuring, except for a repeat."""
         begin = time.monotonic()
         if (entry := self._journal.take(place)) is not None:
             step = replace(entry, label=label, why=why, source="journal")
@@ -78,11 +78,11 @@ class Journal:
             self._waiting[entry.place].append(entry)
 
     def __contains__(self, place: str) -> bool:
-        """Tell whether an answer for a place was written before."""
+        """Return whether an answer for a place was written before."""
         return place in self._waiting
 
     def take(self, place: str) -> Step | None:
-        """Give the next answer for a place that was written before; each one once."""
+        """Return the next answer for a place that was written before; each one once."""
         if place not in self._waiting or not self._waiting[place]:
             return None
         entry = self._waiting[place].popleft()

@@ -49,7 +49,7 @@ class Axis:
     cells: tuple[Cell, ...]
 
     def index(self, version: str) -> int:
-        """Give the index of a version. Raises :class:`UsageError` when it is no candidate."""
+        """Return the index of a version. Raises :class:`UsageError` when it is no candidate."""
         for index, one in enumerate(self.releases):
             if one.version == version:
                 return index
@@ -83,7 +83,7 @@ class Found:
     came_along: Mapping[str, tuple[str, str]]
 
     def answer(self, index: int) -> Answer:
-        """Give the answer of a candidate that has a record."""
+        """Return the answer of a candidate that has a record."""
         return self.rule.answer(self.records[index]) if self.rule else Answer.SKIP
 
 
@@ -147,7 +147,7 @@ class AxisSearch:
         return self._found(ends, ends_from, search.finding(), rule)
 
     def ask(self, index: int, why: str) -> Record:
-        """Give the record of a candidate; only a repeat asks again for what was asked before."""
+        """Return the record of a candidate; only a repeat asks again for what was asked before."""
         if index in self._first and why != "repeat":
             return self._first[index]
         cell = self._axis.cells[index]
@@ -230,7 +230,7 @@ def given_ends(good: int, bad: int) -> Ends:
 
 
 def known_ends(known: Mapping[int, Record], find: Find | None) -> Ends | None:
-    """Give the newest pair of known neighbours of which one passes and one fails, in the direction asked for."""
+    """Return the newest pair of known neighbours of which one passes and one fails, in the direction asked for."""
     answered = [index for index in sorted(known) if not has_no_answer(known[index])]
     for low, high in reversed(list(pairwise(answered))):
         if fails(known[low]) != fails(known[high]):

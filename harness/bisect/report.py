@@ -138,7 +138,7 @@ def markdown(about: About, result: Result, steps: Sequence[Step]) -> str:
 
 
 def as_data(about: About, result: Result, steps: Sequence[Step]) -> dict[str, Any]:
-    """Give the whole report as JSON data."""
+    """Return the whole report as JSON data."""
     corners = result.corners
     return {
         "schema": 1,

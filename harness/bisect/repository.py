@@ -72,7 +72,7 @@ class Repository:
         return done.stdout
 
     def commit_of(self, package: str, version: str) -> str:
-        """Give the commit that a release was made from: its tag, else the commit that says so in its title.
+        """Return the commit that a release was made from: its tag, else the commit that says so in its title.
 
         Raises :class:`UsageError` when there is neither.
         """
@@ -95,7 +95,7 @@ class Repository:
         raise UsageError(message)
 
     def resolve(self, name: str) -> str:
-        """Give the full hash of a commit. Raises :class:`UsageError` when it is not there."""
+        """Return the full hash of a commit. Raises :class:`UsageError` when it is not there."""
         done = run_git(["-C", str(self.folder), "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"])
         if done.returncode != 0:
             message = f"no commit {name!r} in {self.origin}"
@@ -103,7 +103,7 @@ class Repository:
         return done.stdout.strip()
 
     def merge_base(self, one: str, other: str) -> str:
-        """Give the newest common ancestor of two commits."""
+        """Return the newest common ancestor of two commits."""
         return self.git("merge-base", one, other).strip()
 
     def between(self, old: str, new: str) -> int:
@@ -124,7 +124,7 @@ class Repository:
         )
 
     def web(self) -> str | None:
-        """Give the address of the repository on GitHub: as its origin says, else its project file."""
+        """Return the address of the repository on GitHub: as its origin says, else its project file."""
         told = [run_git(["-C", folder, "remote", "get-url", "origin"]).stdout.strip() for folder in self._folders]
         told += [run_git(["-C", str(self.folder), "show", f"HEAD:{name}"]).stdout for name in _PROJECT_FILES]
         found = next((match for text in told if (match := _GITHUB.search(text))), None)
@@ -168,6 +168,6 @@ def run_git(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def git_environment() -> dict[str, str]:
-    """Give an environment in which git finds its repository by the folder alone, and never prompts."""
+    """Return an environment in which git finds its repository by the folder alone, and never prompts."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     return {**kept, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}

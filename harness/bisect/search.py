@@ -45,12 +45,12 @@ class Find(StrEnum):
 
     @property
     def old(self) -> Answer:
-        """Give the answer of the old end."""
+        """Return the answer of the old end."""
         return Answer.GOOD if self is Find.FIRST_BAD else Answer.BAD
 
     @property
     def new(self) -> Answer:
-        """Give the answer of the new end."""
+        """Return the answer of the new end."""
         return Answer.BAD if self is Find.FIRST_BAD else Answer.GOOD
 
 
@@ -86,7 +86,7 @@ class Finding:
 
 
 def settle(votes: Sequence[Answer]) -> Answer | None:
-    """Give the answer that the votes on one candidate amount to; None asks for another vote.
+    """Return the answer that the votes on one candidate amount to; None asks for another vote.
 
     Votes that agree settle it, one of them alone. Otherwise it takes three equal votes, and a
     candidate that has none after five is a skip.
@@ -98,12 +98,12 @@ def settle(votes: Sequence[Answer]) -> Answer | None:
 
 
 def halvings(count: int) -> int:
-    """Give how many good or bad answers it takes at worst to finish ``count`` open candidates."""
+    """Return how many good or bad answers it takes at worst to finish ``count`` open candidates."""
     return count.bit_length()
 
 
 def bound(count: int) -> int:
-    """Give the most candidates that are asked among ``count``, ends included, skips apart."""
+    """Return the most candidates that are asked among ``count``, ends included, skips apart."""
     return (count - 1).bit_length() + 2
 
 
@@ -165,7 +165,7 @@ class Search:
         self._note()
 
     def answers(self) -> dict[int, Answer]:
-        """Give the settled answer of every candidate that has one."""
+        """Return the settled answer of every candidate that has one."""
         voted = {index: answer for index, votes in self._votes.items() if (answer := settle(votes)) is not None}
         return {**self._known, **voted}
 
@@ -175,7 +175,7 @@ class Search:
         self._note()
 
     def next(self) -> Ask | None:
-        """Give what to ask next; None when there is nothing left to ask."""
+        """Return what to ask next; None when there is nothing left to ask."""
         answers = self.answers()
         if (index := self._unsettled()) is not None:
             return Ask(index=index, why="repeat")
@@ -184,7 +184,7 @@ class Search:
         return None if self._refused(answers) else self._inside(answers)
 
     def likely(self, index: int) -> tuple[int, ...]:
-        """Give what may be asked next once ``index`` is answered good or bad, to prepare for it."""
+        """Return what may be asked next once ``index`` is answered good or bad, to prepare for it."""
         futures = []
         for answer in (Answer.GOOD, Answer.BAD):
             then = copy.deepcopy(self)

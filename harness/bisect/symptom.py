@@ -65,12 +65,12 @@ def symptom_of(record: Record, *, any_failure: bool = False) -> Symptom:
 
 
 def has_no_answer(record: Record) -> bool:
-    """Tell whether nothing was measured: the cell was never ready, or the variant cannot be there."""
+    """Return whether nothing was measured: the cell was never ready, or the variant cannot be there."""
     return isinstance(record, StateRecord) or record.outcome in _UNANSWERED
 
 
 def fails(record: Record) -> bool:
-    """Tell whether a variant was measured and did not pass."""
+    """Return whether a variant was measured and did not pass."""
     return isinstance(record, VariantRecord) and not has_no_answer(record) and record.outcome != Outcome.PASSED
 
 
@@ -80,7 +80,7 @@ def passed(record: Record) -> bool:
 
 
 def words_of(record: Record) -> str:
-    """Give what tells one failure from another: the signature, or for a wrong answer its message without numbers."""
+    """Return what tells one failure from another: the signature, or for a wrong answer its message without numbers."""
     signature = record.signature if isinstance(record, VariantRecord) else None
     return signature or _NUMBER.sub("<n>", record.message or "")
 
@@ -131,7 +131,7 @@ class MetricRule:
 
 
 def samples(record: Record, metric: str) -> tuple[float, ...]:
-    """Give the values of a metric in a record: own times of ``latency_ARM`` in seconds, or one counter.
+    """Return the values of a metric in a record: own times of ``latency_ARM`` in seconds, or one counter.
 
     Empty where the variant was not measured, or did not pass, or has no such metric.
     """
@@ -181,7 +181,7 @@ def compare_samples(values: Sequence[float], baseline: Sequence[float], worse_by
 
 
 def ratio_interval(values: Sequence[float], baseline: Sequence[float]) -> tuple[float, float]:
-    """Give the 95 % percentile bootstrap interval of the ratio of medians (Efron, 1979); seeded."""
+    """Return the 95 % percentile bootstrap interval of the ratio of medians (Efron, 1979); seeded."""
     dice = random.Random(0)  # noqa: S311 - resampling, no secret
     ratios = sorted(
         median(dice.choices(values, k=len(values))) / median(dice.choices(baseline, k=len(baseline)))

@@ -20,7 +20,7 @@ def short(text: str, limit: int = _SHOWN) -> str:
 
 
 def headline(found: Found) -> str:
-    """Give the answer of one axis in one sentence."""
+    """Return the answer of one axis in one sentence."""
     package, change = found.axis.package, found.finding.change
     if change is None:
         return _refusal(found)

@@ -134,14 +134,14 @@ class Waiting:
         return ended
 
     def finish(self, index: int, result: Result) -> None:
-        """Give one variant its result; a second one for it does not count."""
+        """Return one variant its result; a second one for it does not count."""
         if index == self.current:
             self.current = None
         if self.left.pop(index, None) is not None:
             self._finish(index, result)
 
     def give_up(self, ended: Ended) -> None:
-        """Give every variant that is left the outcome of a child that came to none of them."""
+        """Return every variant that is left the outcome of a child that came to none of them."""
         if ended.timed_out:
             words = f"no variant started within {self._limits.import_s:g} s"
             result = Result(outcome=Outcome.TIMEOUT, message=words)

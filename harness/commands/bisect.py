@@ -97,6 +97,6 @@ def bisect(as_of: datetime | None, **options: Any) -> None:
 
 
 def command_line() -> tuple[str, ...]:
-    """Give the words after ``bisect`` as they were typed, to be repeated in the report."""
+    """Return the words after ``bisect`` as they were typed, to be repeated in the report."""
     words = sys.argv[1:]
     return tuple(words[words.index("bisect") + 1 :]) if "bisect" in words else ()

@@ -70,27 +70,27 @@ def digest_of(kind: str, python: str, pins: Sequence[str]) -> str:
 
 
 def base_folder(lock: Lock, python: str) -> Path:
-    """Give the folder of a lock's base, built or not."""
+    """Return the folder of a lock's base, built or not."""
     return cache_folder() / "bases" / digest_of("base", python, lock.base_pins)
 
 
 def overlay_folder(pin: str, python: str) -> Path:
-    """Give the folder of one overlay, built or not."""
+    """Return the folder of one overlay, built or not."""
     return cache_folder() / "overlays" / f"{_label(pin)}-{digest_of('overlay', python, [pin])}"
 
 
 def marker_of(folder: Path) -> Path:
-    """Give the file whose presence says that a folder is whole, and whose date when it was last used."""
+    """Return the file whose presence says that a folder is whole, and whose date when it was last used."""
     return folder / _MARKER
 
 
 def is_complete(folder: Path) -> bool:
-    """Tell whether a folder was built to its end."""
+    """Return whether a folder was built to its end."""
     return marker_of(folder).is_file()
 
 
 def use_of(folder: Path) -> Path:
-    """Give the file that a process locks, shared, while it uses a folder or builds it."""
+    """Return the file that a process locks, shared, while it uses a folder or builds it."""
     return folder.with_name(f"{folder.name}.use")
 
 

@@ -41,7 +41,7 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        """Tell whether it is a base, an overlay, a layer or the tools."""
+        """Return whether it is a base, an overlay, a layer or the tools."""
         return self.folder.parent.name
 
 
@@ -71,7 +71,7 @@ def _entry(folder: Path, *, measure: bool) -> Entry:
 
 
 def size_of(folder: Path) -> tuple[int, int]:
-    """Give the bytes on disk that a folder alone holds, and those that it shares by hard links."""
+    """Return the bytes on disk that a folder alone holds, and those that it shares by hard links."""
     own = linked = 0
     waiting = [str(folder)]
     while waiting:
@@ -117,7 +117,7 @@ def remove(chosen: Sequence[Entry]) -> list[Entry]:
 
 
 def budget_bytes() -> int:
-    """Give the size budget: ``PROMPT_BENCH_CACHE_GB``, in GiB of the environments' own files."""
+    """Return the size budget: ``PROMPT_BENCH_CACHE_GB``, in GiB of the environments' own files."""
     text = os.environ.get("PROMPT_BENCH_CACHE_GB", str(DEFAULT_BUDGET_GIB))
     try:
         return int(float(text) * (1 << 30))

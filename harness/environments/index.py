@@ -38,7 +38,7 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def uv_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Give the environment for a uv command: cleaned, with pip's settings under uv's names.
+    """Return the environment for a uv command: cleaned, with pip's settings under uv's names.
 
     What is already set under uv's own name wins.
     """

@@ -32,7 +32,7 @@ class LockBook:
         self._book = self._read()
 
     def get(self, cell: Cell) -> Lock | None:
-        """Give the lock of a cell if it is kept and still answers the cell's question."""
+        """Return the lock of a cell if it is kept and still answers the cell's question."""
         entry = self._book["cells"].get(cell.id)
         if cell.floating or entry is None or entry["question"] != question(cell):
             return None

@@ -164,7 +164,7 @@ _PYTHONS = range(8, 16)
 
 
 def known_releases(packages: Iterable[str], *, ask: bool = True) -> dict[str, tuple[str, ...]]:
-    """Give the final releases of packages, ascending. A package that nobody can tell about is left out.
+    """Return the final releases of packages, ascending. A package that nobody can tell about is left out.
 
     ``python`` stands for its minor versions. Without ``ask``, only what was kept counts.
     """

@@ -91,7 +91,7 @@ class Unresolved:
 
 
 def name_of(pin: str) -> str:
-    """Give the package of a line of a lock."""
+    """Return the package of a line of a lock."""
     return re.split(r"==| @ ", pin, maxsplit=1)[0]
 
 
@@ -163,7 +163,7 @@ def _fixed(name: str, pin: str, python: str) -> str:
 
 @cache
 def newest_minor(name: str, back: int, python: str) -> str:
-    """Give the last release of a package's minor that is ``back`` minors before the newest.
+    """Return the last release of a package's minor that is ``back`` minors before the newest.
 
     Raises :class:`EnvironmentFailure` when there are not that many, and :class:`Unreachable` when the index cannot
     be asked.
@@ -209,7 +209,7 @@ def parse_lock(text: str) -> Lock:
 
 
 def find_uv() -> str:
-    """Give the path of uv: beside this interpreter, or on PATH. Raises :class:`EnvironmentFailure`."""
+    """Return the path of uv: beside this interpreter, or on PATH. Raises :class:`EnvironmentFailure`."""
     beside = Path(sys.executable).parent / "uv"
     found = str(beside) if beside.is_file() else shutil.which("uv")
     if found is None:

@@ -41,7 +41,7 @@ class Measured:
 
     @property
     def releases(self) -> dict[str, str]:
-        """Give the releases in the cell, python among them."""
+        """Return the releases in the cell, python among them."""
         return releases_of(self.facts)
 
     @property
@@ -51,12 +51,12 @@ class Measured:
 
     @property
     def works(self) -> bool:
-        """Tell whether all that is asked for was measured, and all of it passed that can exist here."""
+        """Return whether all that is asked for was measured, and all of it passed that can exist here."""
         return self.passed_what_was_tried and len(self.records) == self.asked
 
     @property
     def passed_what_was_tried(self) -> bool:
-        """Tell whether something was tried, and all of it passed: more may be asked for than was measured."""
+        """Return whether something was tried, and all of it passed: more may be asked for than was measured."""
         return self.tried > 0 and not self.failures()
 
     def failures(self) -> list[Record]:
@@ -70,7 +70,7 @@ class Measured:
         return [one for one in self.records if one.outcome not in harmless]
 
     def newness(self) -> tuple[Version, ...]:
-        """Give what cells are ordered by."""
+        """Return what cells are ordered by."""
         return tuple(Version(self.releases.get(package, "0")) for package in EXPLAINED)
 
 
@@ -110,12 +110,12 @@ class Use:
 
     @property
     def working(self) -> tuple[Measured, ...]:
-        """Give the cells that work for all of it."""
+        """Return the cells that work for all of it."""
         return tuple(cell for cell in self.cells if cell.works)
 
     @property
     def promising(self) -> tuple[Measured, ...]:
-        """Give the cells that passed what was measured there, which is not all that is asked for."""
+        """Return the cells that passed what was measured there, which is not all that is asked for."""
         return tuple(cell for cell in self.cells if cell.passed_what_was_tried and not cell.works)
 
 
@@ -129,7 +129,7 @@ class Advice:
 
     @property
     def works(self) -> bool:
-        """Tell whether a cell within the bounds works for everything that is asked for."""
+        """Return whether a cell within the bounds works for everything that is asked for."""
         return bool(self.together.working)
 
 

@@ -48,7 +48,7 @@ class Bound:
 
     @property
     def certain(self) -> bool:
-        """Tell whether the two versions are adjacent releases, and nothing else differs."""
+        """Return whether the two versions are adjacent releases, and nothing else differs."""
         return self.between == () and self.alike
 
 
@@ -61,7 +61,7 @@ class Hole:
 
 
 def bounds_of(window: Window, table: Table, releases: Releases) -> tuple[Bound, ...]:
-    """Give every end of a window that is a condition, in the order of the axes, the lower end first.
+    """Return every end of a window that is a condition, in the order of the axes, the lower end first.
 
     ``releases`` maps packages to the releases that are known, in any order.
     """
@@ -87,7 +87,7 @@ def holes_of(window: Window, table: Table) -> tuple[Hole, ...]:
 
 
 def cell_of(facts: CellFacts) -> Cell:
-    """Give the cell that a record's facts describe, with what its matrix pinned."""
+    """Return the cell that a record's facts describe, with what its matrix pinned."""
     return _cell(facts, {}, as_of(facts))
 
 
@@ -141,7 +141,7 @@ def _distance(one: Point, other: Point) -> int:
 
 
 def _day(versions: Mapping[str, str], table: Table) -> date | None:
-    """Give the first day on which all these versions were together: the latest of their first days."""
+    """Return the first day on which all these versions were together: the latest of their first days."""
     days = []
     for package, version in versions.items():
         own = [as_of(facts) for facts in table.cells.values() if releases_of(facts).get(package) == version]
@@ -158,5 +158,5 @@ def _cell(facts: CellFacts, changed: Mapping[str, str], day: date | None) -> Cel
 
 
 def unique_cells(cells: Iterable[Cell]) -> list[Cell]:
-    """Give each cell once, by id, in order."""
+    """Return each cell once, by id, in order."""
     return list({cell.id: cell for cell in cells}.values())

@@ -67,7 +67,7 @@ class Explanation:
 
 
 def explain(shape: Sequence[int], labels: Mapping[Point, Label]) -> Explanation:
-    """Give the smallest windows for every label but ``PASSED``, exact on what was measured."""
+    """Return the smallest windows for every label but ``PASSED``, exact on what was measured."""
     windows: list[Window] = []
     proven = True
     for label in sorted({*labels.values()} - {PASSED}):
@@ -173,7 +173,7 @@ class Trial:
 
     @property
     def accuracy(self) -> float:
-        """Give the share that was predicted right."""
+        """Return the share that was predicted right."""
         return self.right / self.asked
 
 
@@ -188,12 +188,12 @@ class HeldOut:
 
     @property
     def accuracy(self) -> float:
-        """Give the mean over the seeds."""
+        """Return the mean over the seeds."""
         return mean(trial.accuracy for trial in self.trials)
 
     @property
     def always_passed(self) -> float:
-        """Give the accuracy of somebody who always says ``passed``."""
+        """Return the accuracy of somebody who always says ``passed``."""
         return sum(trial.passed for trial in self.trials) / sum(trial.asked for trial in self.trials)
 
 

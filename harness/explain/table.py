@@ -74,12 +74,12 @@ class Table:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Give the number of versions on each axis."""
+        """Return the number of versions on each axis."""
         return tuple(len(axis.versions) for axis in self.axes)
 
 
 def kind_of(record: Record) -> str:
-    """Give the stable part of what a record says went wrong; empty when it passed."""
+    """Return the stable part of what a record says went wrong; empty when it passed."""
     text = record.words.partition(_FRAME)[0]
     return " ".join(_PATH.sub(" <path>", _COLOUR.sub("", text)).split())
 
@@ -98,7 +98,7 @@ def label_of(record: Record, *, by_kind: bool = False) -> Label | None:
 
 
 def _of_releases(cell: CellFacts) -> bool:
-    """Tell whether a cell is made of releases: sources and whatever was newest have no place in an order."""
+    """Return whether a cell is made of releases: sources and whatever was newest have no place in an order."""
     if cell.sources:
         return False
     try:
@@ -111,7 +111,7 @@ def _of_releases(cell: CellFacts) -> bool:
 def tables_of(
     case: str, records: Iterable[Record], *, by_kind: bool = False, packages: Sequence[str] = EXPLAINED
 ) -> list[Table]:
-    """Give a table for each group of variants of a case that have the same label in every cell.
+    """Return a table for each group of variants of a case that have the same label in every cell.
 
     A cell that never became ready counts for every variant of a case that its matrix measures.
     Cells whose versions of ``packages`` are equal are one point. The groups with the most
@@ -183,12 +183,12 @@ def axes_of(records: Sequence[Record], packages: Sequence[str] = EXPLAINED) -> t
 
 
 def releases_of(cell: CellFacts) -> dict[str, str]:
-    """Give the releases in a record's cell; which build of torch it was does not count."""
+    """Return the releases in a record's cell; which build of torch it was does not count."""
     return {name: version.partition("+")[0] for name, version in cell.versions.items()}
 
 
 def point_of(record: Record, axes: Sequence[Axis]) -> Point:
-    """Give the place of a record's cell on the axes."""
+    """Return the place of a record's cell on the axes."""
     releases = releases_of(record.cell)
     return tuple(axis.versions.index(releases[axis.package]) for axis in axes)
 

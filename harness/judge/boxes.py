@@ -23,7 +23,7 @@ class TooLarge(Exception):
 
 
 def contains(box: Box, point: Point) -> bool:
-    """Tell whether a point lies in a box."""
+    """Return whether a point lies in a box."""
     return all(low <= index <= high for (low, high), index in zip(box, point, strict=True))
 
 
@@ -96,7 +96,7 @@ class _Search:
         box[axis] = (0, size - 1)
 
     def _can_grow(self, box: Box) -> bool:
-        """Tell whether one more version on some axis would meet nothing foreign."""
+        """Return whether one more version on some axis would meet nothing foreign."""
         for axis, (low, high) in enumerate(box):
             near = self.all_outside
             for other, interval in enumerate(box):

@@ -36,7 +36,7 @@ def judge_cost(counters: Mapping[str, Any], *, asked: bool | None = None) -> Cos
 
 
 def grows(steps: Sequence[int]) -> bool:
-    """Tell whether each step of the later half is fed more than the step before it.
+    """Return whether each step of the later half is fed more than the step before it.
 
     The later half, because a cache may be lost on the way; two steps at least, so that one odd step is no growth.
     """

@@ -114,7 +114,7 @@ class _Branching:
         return sorted(kept)
 
     def _hardest_row(self, left: int, columns: list[int]) -> tuple[int, int]:
-        """Give the point with the fewest columns, and a bound from points that share no column."""
+        """Return the point with the fewest columns, and a bound from points that share no column."""
         rows: dict[int, tuple[int, ...]] = {}
         seen: set[tuple[int, ...]] = set()
         while left:

@@ -52,7 +52,7 @@ def published_with(run_id: str | None) -> Origin:
 
 
 def published_defaults() -> tuple[str, ...]:
-    """Give the matrices that are asked when nobody names one. Raises :class:`UsageError` when none is published."""
+    """Return the matrices that are asked when nobody names one. Raises :class:`UsageError` when none is published."""
     there = tuple(name for name in _DEFAULTS if name in published())
     if not there:
         message = f"no reference records here; measure with: {PROGRAM} run documented, and add --run RUN"
@@ -61,7 +61,7 @@ def published_defaults() -> tuple[str, ...]:
 
 
 def matrix_with(case: str) -> tuple[str, ...]:
-    """Give the first of the default matrices whose reference has a case, or the first of all."""
+    """Return the first of the default matrices whose reference has a case, or the first of all."""
     there = published_defaults()
     holding = (name for name in there if any(record.case == case for record in variants_in(read_reference(name))))
     return (next(holding, there[0]),)

@@ -43,12 +43,12 @@ class CellSummary:
     judged: tuple[Judged, ...]
 
     def of_case(self, case: str) -> tuple[Judged, ...]:
-        """Give the judged variants of one case."""
+        """Return the judged variants of one case."""
         return tuple(one for one in self.judged if one.case == case)
 
     @property
     def versions(self) -> dict[str, str]:
-        """Give the versions that were measured, or the pins where nothing was."""
+        """Return the versions that were measured, or the pins where nothing was."""
         measured: Mapping[str, str] = next((one.record.cell.packages for one in self.judged if one.record), {})
         pins = {name: slug(pin) if is_source(pin) else pin for name, pin in self.facts.pins.items()}
         return {**pins, **measured}
@@ -85,7 +85,7 @@ class Summary:
 
     @property
     def judged(self) -> tuple[Judged, ...]:
-        """Give every planned variant of every cell, judged."""
+        """Return every planned variant of every cell, judged."""
         return tuple(one for cell in self.cells for one in cell.judged)
 
     def verdicts(self) -> Counter[str]:

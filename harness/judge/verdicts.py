@@ -47,13 +47,13 @@ class Judged:
 
     @property
     def label(self) -> str:
-        """Give the verdict in a word; ``regressed: cost`` where the outcome is as expected and its price is not."""
+        """Return the verdict in a word; ``regressed: cost`` where the outcome is as expected and its price is not."""
         lost = self.verdict is Verdict.AS_EXPECTED and self.cost is CostVerdict.REGRESSED
         return f"{Verdict.REGRESSED}: cost" if lost else str(self.verdict)
 
     @property
     def gravest(self) -> Verdict:
-        """Give the verdict that decides: that on the outcome, or regressed where only the cost is."""
+        """Return the verdict that decides: that on the outcome, or regressed where only the cost is."""
         return Verdict(self.label.partition(":")[0])
 
     @property
@@ -66,7 +66,7 @@ class Judged:
 
     @property
     def outcome(self) -> str:
-        """Give the outcome, ``not-run`` where nothing was recorded."""
+        """Return the outcome, ``not-run`` where nothing was recorded."""
         return str(self.record.outcome) if self.record else str(Outcome.NOT_RUN)
 
     @property
@@ -79,14 +79,14 @@ class Judged:
 
     @property
     def needs_a_person(self) -> bool:
-        """Tell whether somebody has to look: all but the expected, and what this machine has no device for."""
+        """Return whether somebody has to look: all but the expected, and what this machine has no device for."""
         return self.gravest is not Verdict.AS_EXPECTED and self.outcome != Outcome.NO_DEVICE
 
 
 def covers(
     where: Mapping[str, str], only: Mapping[str, Iterable[str]], packages: Mapping[str, str], variant: Mapping[str, str]
 ) -> bool:
-    """Tell whether a window of versions and variants covers a measurement.
+    """Return whether a window of versions and variants covers a measurement.
 
     ``where`` maps packages (and ``python``) to specifiers, ``only`` axes to values. A package
     that the cell does not have is covered by no specifier.
@@ -138,7 +138,7 @@ def judge(case: Case, record: VariantRecord | None, cell: str, variant: Mapping[
 
 
 def matches(expectation: Expectation | None, record: VariantRecord) -> bool:
-    """Tell whether a record is what was expected: the outcome, and the signature where there is a pattern."""
+    """Return whether a record is what was expected: the outcome, and the signature where there is a pattern."""
     if expectation is None:
         return bool(record.outcome == Outcome.PASSED)
     return bool(record.outcome == expectation.outcome) and signature_matches(expectation.signature, record)

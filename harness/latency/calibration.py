@@ -101,7 +101,7 @@ class Calibration:
 
 
 def rate(count: int, total: int) -> Rate:
-    """Give a share with its interval. Raises ``ValueError`` when there is nothing to divide by."""
+    """Return a share with its interval. Raises ``ValueError`` when there is nothing to divide by."""
     from scipy.stats import binomtest
 
     interval = binomtest(count, total).proportion_ci(method="exact")
@@ -169,7 +169,7 @@ def _joined(parts: Sequence[Subject], family: int) -> Subject:
 
 
 def smallest_found(curve: dict[float, float], power: float = POWER) -> float | None:
-    """Give the least slowdown from which on the share found stays at ``power`` or above."""
+    """Return the least slowdown from which on the share found stays at ``power`` or above."""
     smallest = None
     for share in sorted(curve, reverse=True):
         if curve[share] < power:

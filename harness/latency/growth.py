@@ -39,7 +39,7 @@ class Curve:
 
 
 def curves_of(record: VariantRecord) -> list[Curve]:
-    """Give the curves of a record of growth; none for other records, or when lengths are missing."""
+    """Return the curves of a record of growth; none for other records, or when lengths are missing."""
     points = record.counters.get("growth") or []
     timed = record.latency.get("growth") or []
     curves = []
@@ -64,7 +64,7 @@ def curves_of(record: VariantRecord) -> list[Curve]:
 
 
 def exponent(points: Sequence[tuple[float, float]]) -> float:
-    """Give the least-squares slope of log y over log x; exact for a power law. Needs two different x."""
+    """Return the least-squares slope of log y over log x; exact for a power law. Needs two different x."""
     logs = [(log(x), log(y)) for x, y in points]
     middle_x, middle_y = (sum(one[side] for one in logs) / len(logs) for side in (0, 1))
     across = sum((x - middle_x) ** 2 for x, _ in logs)
@@ -72,7 +72,7 @@ def exponent(points: Sequence[tuple[float, float]]) -> float:
 
 
 def time_exponent(times: Sequence[tuple[int, Sequence[float]]]) -> tuple[float, float, float] | None:
-    """Give the slope of log time over log length with its interval; None below three lengths."""
+    """Return the slope of log time over log length with its interval; None below three lengths."""
     from scipy.stats import theilslopes
 
     if len(times) < _FEWEST:

@@ -56,7 +56,7 @@ def suspects(records: Iterable[VariantRecord], *, arm: str = "cached", floor: fl
 
 
 def slower_since(values: Sequence[float], *, floor: float = FLOOR) -> int | None:
-    """Give the index from which on a series looks slower by more than the floor; None where it does not."""
+    """Return the index from which on a series looks slower by more than the floor; None where it does not."""
     if len(values) < FEWEST_NIGHTS:
         return None
     change, p = pettitt(values)
@@ -66,7 +66,7 @@ def slower_since(values: Sequence[float], *, floor: float = FLOOR) -> int | None
 
 
 def pettitt(values: Sequence[float]) -> tuple[int, float]:
-    """Give the index of the first value after the likeliest change, and Pettitt's approximate p-value."""
+    """Return the index of the first value after the likeliest change, and Pettitt's approximate p-value."""
     from scipy.stats import rankdata
 
     ranks = [float(one) for one in rankdata(values)]

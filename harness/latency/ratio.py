@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def own_times(series: Mapping[str, Any]) -> list[float]:
-    """Give the samples of an arm in seconds, less the time in which another process had its core.
+    """Return the samples of an arm in seconds, less the time in which another process had its core.
 
     Where that was not measured it is 0, and what is left is the wall time.
     """
@@ -23,12 +23,12 @@ def own_times(series: Mapping[str, Any]) -> list[float]:
 
 
 def arms_of(record: VariantRecord) -> dict[str, Mapping[str, Any]]:
-    """Give the arms of a record that were timed and have their samples."""
+    """Return the arms of a record that were timed and have their samples."""
     return {name: one for name, one in record.latency.items() if isinstance(one, dict) and one.get("samples_s")}
 
 
 def cached_over_uncached(record: VariantRecord) -> Ratio | None:
-    """Give the ratio of the arms ``cached`` and ``uncached``; None where either was not timed often enough.
+    """Return the ratio of the arms ``cached`` and ``uncached``; None where either was not timed often enough.
 
     A record without its samples (a published one) brings the interval that it was published with.
     """

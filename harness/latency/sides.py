@@ -53,7 +53,7 @@ class Pair:
     seconds: float
 
     def samples(self, side: str, label: str, *, wall: bool = False) -> list[float]:
-        """Give a side's samples of a label in seconds, in the order in which they were taken.
+        """Return a side's samples of a label in seconds, in the order in which they were taken.
 
         Without the time on the run queue, unless ``wall``.
         """

@@ -62,7 +62,7 @@ class Ratio:
 
     @property
     def is_bounded(self) -> bool:
-        """Tell whether there were enough pairs for an interval."""
+        """Return whether there were enough pairs for an interval."""
         return not isinf(self.high)
 
 
@@ -77,7 +77,7 @@ class Comparison:
 
 
 def ratio_of(first: Sequence[float], second: Sequence[float], *, confidence: float = CONFIDENCE) -> Ratio:
-    """Give second / first from paired samples in seconds, with an interval of ``confidence``.
+    """Return second / first from paired samples in seconds, with an interval of ``confidence``.
 
     Raises ``ValueError`` when the samples do not pair up, or one is not above 0.
     """
@@ -86,7 +86,7 @@ def ratio_of(first: Sequence[float], second: Sequence[float], *, confidence: flo
 
 
 def level_of(samples: Sequence[float], *, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
-    """Give the typical size of samples and its interval: the same estimate, of one arm alone.
+    """Return the typical size of samples and its interval: the same estimate, of one arm alone.
 
     With fewer than six samples the interval is (0, inf). Raises ``ValueError`` as :func:`ratio_of` does.
     """
@@ -95,7 +95,7 @@ def level_of(samples: Sequence[float], *, confidence: float = CONFIDENCE) -> tup
 
 
 def log_ratios(first: Sequence[float], second: Sequence[float]) -> list[float]:
-    """Give the logarithm of second / first of each pair. Raises ``ValueError`` as :func:`ratio_of` does."""
+    """Return the logarithm of second / first of each pair. Raises ``ValueError`` as :func:`ratio_of` does."""
     return [log(after / before) for before, after in zip(first, second, strict=True)]
 
 
@@ -179,7 +179,7 @@ def _ratio(logs: Sequence[float], pairs: int, confidence: float) -> Ratio:
 
 @cache
 def _outside(count: int, level: float) -> int | None:
-    """Give how many Walsh averages lie outside the interval on each side; None when the test can reject nothing.
+    """Return how many Walsh averages lie outside the interval on each side; None when the test can reject nothing.
 
     That is the largest statistic that the test rejects. It depends on the number of samples alone, so the test is
     asked with ranks that have just that statistic.

@@ -30,7 +30,7 @@ class Turn:
 
 
 def abba(arm: str) -> list[Turn]:
-    """Give the block in which a drift of the machine falls on both sides alike: first, second, second, first."""
+    """Return the block in which a drift of the machine falls on both sides alike: first, second, second, first."""
     return [Turn(side=side, arm=arm, label=arm) for side in ("first", "second", "second", "first")]
 
 
@@ -104,7 +104,7 @@ def play(
     limit_s: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> int:
-    """Give the turns of ``block`` again and again until ``budget_s`` seconds are over; gives the blocks played.
+    """Return the turns of ``block`` again and again until ``budget_s`` seconds are over; gives the blocks played.
 
     A block is finished once begun, so that every label has as many samples as it is in the block, times the result.
     A side that dies, or keeps its turn longer than ``limit_s``, ends the play; its record says what became of it.

@@ -38,7 +38,7 @@ class Row:
 
     @property
     def difference(self) -> Difference:
-        """Give the verdict; what was not timed is inconclusive."""
+        """Return the verdict; what was not timed is inconclusive."""
         return self.comparison.difference if self.comparison else Difference.INCONCLUSIVE
 
 
@@ -62,7 +62,7 @@ def rows_of(pairs: Sequence[Pair], *, arm: str = "cached", floor: float = FLOOR)
 
 
 def counts_that_differ(pair: Pair) -> dict[str, tuple[Any, Any]]:
-    """Give the exact counts that are not the same on both sides, by name."""
+    """Return the exact counts that are not the same on both sides, by name."""
     first, second = (_counters(pair.records[side]) for side in ("first", "second"))
     both = [name for name in COUNTERS if name in first and name in second]
     return {name: (first[name], second[name]) for name in both if first[name] != second[name]}
@@ -103,7 +103,7 @@ def sentence(row: Row) -> str:
 
 
 def as_data(row: Row) -> dict[str, Any]:
-    """Give a row for other programs. Times in seconds; ``ratio`` is second / first."""
+    """Return a row for other programs. Times in seconds; ``ratio`` is second / first."""
     data: dict[str, Any] = {
         "case": row.case,
         "variant": dict(row.variant),
@@ -127,12 +127,12 @@ ASV_SIGNIFICANCE = 0.002
 
 
 def pytest_benchmark_calls(before: Sequence[float], after: Sequence[float]) -> bool:
-    """Tell whether ``--benchmark-compare-fail=mean:10%`` fails (pytest-benchmark 5, ``PercentageRegressionCheck``)."""
+    """Return whether ``--benchmark-compare-fail=mean:10%`` fails (pytest-benchmark, ``PercentageRegressionCheck``)."""
     return fmean(after) / fmean(before) * 100 - 100 > PERCENT
 
 
 def asv_calls(before: Sequence[float], after: Sequence[float]) -> bool:
-    """Tell whether ``asv compare`` marks a regression.
+    """Return whether ``asv compare`` marks a regression.
 
     The medians differ by more than the factor 1.1, and a Mann-Whitney test gives p < 0.002 (``_is_result_better``
     in asv/commands/compare.py, ``is_different`` in asv/_stats.py, asv 0.6).

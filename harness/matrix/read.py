@@ -52,7 +52,7 @@ _WIDEST_VALUE = 60
 
 
 def find_matrix(name: str) -> Path:
-    """Give the path of a matrix: a name in ``matrices/``, or a path to a TOML file.
+    """Return the path of a matrix: a name in ``matrices/``, or a path to a TOML file.
 
     Raises :class:`UsageError` naming the closest match when there is none.
     """
@@ -314,7 +314,7 @@ def key_lines(text: str) -> dict[tuple[str, int, str], int]:
 
 
 def _is_covered(pins: dict[str, str], rule: dict[str, SpecifierSet]) -> bool:
-    """Tell whether a rule covers these pins; what is not pinned, or floats, is covered by none."""
+    """Return whether a rule covers these pins; what is not pinned, or floats, is covered by none."""
     return all(name in pins and not _floats(pins[name]) and Version(pins[name]) in one for name, one in rule.items())
 
 

@@ -35,7 +35,7 @@ def redact(text: str) -> str:
 
 
 def is_source(value: str) -> bool:
-    """Tell whether a pin names a source: a git URL, or a path with a slash in it."""
+    """Return whether a pin names a source: a git URL, or a path with a slash in it."""
     return value.startswith("git+") or "/" in value
 
 

@@ -26,7 +26,7 @@ class RealWeights:
     device_map: str | None = None
 
     def of(self, variant: Mapping[str, str]) -> dict[str, str] | None:
-        """Give the axes that a variant has on real weights; None when its model is another one."""
+        """Return the axes that a variant has on real weights; None when its model is another one."""
         model = variant.get("model")
         sources = [source for family, source in self.sources if family == (model or family)]
         if not sources:
@@ -35,7 +35,7 @@ class RealWeights:
         return {"dtype": self.dtype, "weights": ",".join(sources) + where}
 
     def job(self) -> dict[str, dict[str, Any]]:
-        """Give what a worker is told, by family."""
+        """Return what a worker is told, by family."""
         how = {"dtype": self.dtype, "device_map": self.device_map}
         return {family: {"source": source, **how} for family, source in self.sources}
 

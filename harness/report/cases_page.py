@@ -73,7 +73,7 @@ def tally(records: Iterable[VariantRecord]) -> str:
 
 
 def newest(records: Sequence[VariantRecord]) -> list[VariantRecord]:
-    """Give the records of the newest peft beside the newest transformers, of releases alone."""
+    """Return the records of the newest peft beside the newest transformers, of releases alone."""
     if not records:
         return []
     best = max(_age(record.cell.packages) for record in records)

@@ -69,7 +69,7 @@ def axes_of(case: Case) -> tuple[str, ...]:
 def nearest_pair(
     packages: Sequence[str], failing: Iterable[VariantRecord], records: Iterable[VariantRecord]
 ) -> Pair | None:
-    """Give the nearest two cells of which one failed and the other passed the same variants; ``None`` without any.
+    """Return the nearest two cells of which one failed and the other passed the same variants; ``None`` without any.
 
     A cell is known by its versions of ``packages``.
     """
@@ -120,7 +120,7 @@ def _how(records: Iterable[VariantRecord]) -> str:
 
 
 def _signature(record: VariantRecord) -> str:
-    """Give what tells one way of failing from another: the signature of an error, the words of a wrong answer."""
+    """Return what tells one way of failing from another: the signature of an error, the words of a wrong answer."""
     text = " ".join((record.signature or record.message or "").partition(" @ ")[0].split())
     short = text if len(text) <= WIDEST else text[: WIDEST - 1].rstrip() + "…"
     return "`" + short.replace("|", "\\|").replace("`", "'") + "`" if short else ""

@@ -158,7 +158,7 @@ def junit(summary: Summary) -> str:
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
-    """Give the report for other programs: every planned variant with its verdict."""
+    """Return the report for other programs: every planned variant with its verdict."""
     return {
         "schema": 1,
         "run": summary.run,

@@ -39,7 +39,7 @@ def tally(judged: Iterable[Judged]) -> str:
 
 
 def worst_verdict(judged: Iterable[Judged]) -> Verdict:
-    """Give the verdict that a reader should see first."""
+    """Return the verdict that a reader should see first."""
     present = {one.gravest for one in judged if one.needs_a_person}
     for verdict in (Verdict.REGRESSED, Verdict.CHANGED, Verdict.FIXED, Verdict.UNKNOWN):
         if verdict in present:
@@ -48,7 +48,7 @@ def worst_verdict(judged: Iterable[Judged]) -> Verdict:
 
 
 def cell_text(cell: CellSummary, case: str) -> str:
-    """Give the grid's entry for one case in one cell."""
+    """Return the grid's entry for one case in one cell."""
     if cell.state != CellState.READY:
         return cell.state
     judged = cell.of_case(case)

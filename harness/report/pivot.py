@@ -38,7 +38,7 @@ class Pivot:
     cells: dict[tuple[str, str], CellSummary]
 
     def joined(self, entry: Callable[[CellSummary], str]) -> list[tuple[str, list[str]]]:
-        """Give a label and the entries of each row; neighbours with equal entries are one row."""
+        """Return a label and the entries of each row; neighbours with equal entries are one row."""
         found: list[tuple[list[str], list[str]]] = []
         for row in self.row_versions:
             entries = [entry(cell) if (cell := self.cells.get((row, one))) else "" for one in self.column_versions]
@@ -50,7 +50,7 @@ class Pivot:
 
 
 def pivot_of(summary: Summary) -> Pivot | None:
-    """Give the pivot of a summary whose many cells differ in two packages alone; None for others."""
+    """Return the pivot of a summary whose many cells differ in two packages alone; None for others."""
     pins = [cell.facts.pins for cell in summary.cells]
     varying = [name for name in PACKAGES if len({one.get(name) for one in pins}) > 1]
     if len(summary.cells) < FEWEST_CELLS or len(varying) != len(("rows", "columns")):
@@ -70,7 +70,7 @@ def pivot_of(summary: Summary) -> Pivot | None:
 
 
 def worst_mark(cell: CellSummary) -> str:
-    """Give one character for a cell: the gravest of its outcomes; a star when a person should look."""
+    """Return one character for a cell: the gravest of its outcomes; a star when a person should look."""
     star = "" if worst_verdict(cell.judged) == "as-expected" and cell.state_verdict == "as-expected" else "*"
     if cell.state != CellState.READY:
         return NOT_READY + star
@@ -79,7 +79,7 @@ def worst_mark(cell: CellSummary) -> str:
 
 
 def all_marks(cell: CellSummary) -> str:
-    """Give one character for each variant of a cell where they are few, else the gravest one."""
+    """Return one character for each variant of a cell where they are few, else the gravest one."""
     if cell.state != CellState.READY or len(cell.judged) > _FEW:
         return worst_mark(cell)
     star = "*" if any(one.needs_a_person for one in cell.judged) else ""

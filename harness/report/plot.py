@@ -26,7 +26,7 @@ class Line:
 
     @property
     def path(self) -> str:
-        """Give the points as an SVG list of coordinates."""
+        """Return the points as an SVG list of coordinates."""
         return " ".join(f"{x:.1f},{y:.1f}" for x, y in self.points)
 
 
@@ -87,7 +87,7 @@ class Scale:
     end: float
 
     def at(self, value: float) -> float:
-        """Give the pixel of a value; one value alone stands in the middle."""
+        """Return the pixel of a value; one value alone stands in the middle."""
         if self.high <= self.low:
             return (self.start + self.end) / 2
         return self.start + (self.end - self.start) * log(value / self.low) / log(self.high / self.low)

@@ -68,7 +68,7 @@ def latency_rows(summary: Summary) -> list[LatencyRow]:
 
 
 def newest_rows(summary: Summary, rows: list[LatencyRow]) -> dict[str, list[LatencyRow]]:
-    """Give the rows of each case in the newest cell that has any of it."""
+    """Return the rows of each case in the newest cell that has any of it."""
     found: dict[str, list[LatencyRow]] = {}
     for case in dict.fromkeys(row.case for row in rows):
         for cell in reversed(summary.cells):
@@ -79,7 +79,7 @@ def newest_rows(summary: Summary, rows: list[LatencyRow]) -> dict[str, list[Late
 
 
 def scale_of(rows: list[LatencyRow]) -> Scale:
-    """Give the scale that the charts of some rows share, in milliseconds from 0 pixels to :data:`CHART`."""
+    """Return the scale that the charts of some rows share, in milliseconds from 0 pixels to :data:`CHART`."""
     numbers = [x for row in rows for _, arm in row.arms for x in (arm.median_ms, arm.low_ms, arm.high_ms) if x]
     return Scale(low=min(numbers) / 1.1, high=max(numbers) * 1.1, start=4, end=CHART - 4)
 

@@ -133,7 +133,7 @@ def command_line(command: str) -> str:
 
 
 def as_data(account: Account) -> dict[str, Any]:
-    """Give an account as plain data: windows as specifiers, counts, ends, and the cells that would decide."""
+    """Return an account as plain data: windows as specifiers, counts, ends, and the cells that would decide."""
     return {
         "case": account.case,
         "cells": account.cells,

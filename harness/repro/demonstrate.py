@@ -66,7 +66,7 @@ class Shown:
 
     @property
     def same(self) -> bool:
-        """Tell whether script and record agree in outcome, signature and words without numbers, and the status fits."""
+        """Return whether script and record agree in outcome, signature and words without numbers, and status."""
         known = self.record
         status = {"passed": 0, "wrong": 1, "error": 1}.get(known.outcome, 2)
         told = (self.outcome, self.signature, self.status)

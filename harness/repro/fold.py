@@ -27,7 +27,7 @@ _MISSING = object()
 
 
 def constants_of(program: Program) -> dict[str, ast.expr]:
-    """Give the module's constants: capitals, assigned once, and not what a trial writes into."""
+    """Return the module's constants: capitals, assigned once, and not what a trial writes into."""
     return {
         name: node.value
         for name, node in program.items()
@@ -46,7 +46,7 @@ class Fold(ast.NodeTransformer):
         }
 
     def resolve(self, node: ast.expr) -> ast.expr:
-        """Give what a name of a constant stands for, anything else as it is."""
+        """Return what a name of a constant stands for, anything else as it is."""
         if isinstance(node, ast.Name) and node.id in self._constants:
             return self.resolve(self._constants[node.id])
         return node

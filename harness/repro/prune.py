@@ -44,7 +44,7 @@ def prune(node: ast.stmt, fold: Fold, unread: frozenset[str], empty: frozenset[s
 def _statement(  # noqa: PLR0911 - a table of shapes and what becomes of them
     node: ast.stmt, fold: Fold, unread: frozenset[str], empty: frozenset[str]
 ) -> list[ast.stmt]:
-    """Give what a statement comes to."""
+    """Return what a statement comes to."""
     match node:
         case ast.If(test=ast.Constant(value=value)):
             return node.body if value else node.orelse
@@ -64,7 +64,7 @@ def _statement(  # noqa: PLR0911 - a table of shapes and what becomes of them
 
 
 def _chosen(node: ast.Match, subject: ast.Constant) -> list[ast.stmt]:
-    """Give the body of the case that a constant chooses, after the name that the case gives it."""
+    """Return the body of the case that a constant chooses, after the name that the case gives it."""
     for one in node.cases:
         if one.guard is None and _matches(one.pattern, subject.value):
             match one.pattern:
@@ -92,7 +92,7 @@ def _until_the_end(body: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def _ends(node: ast.stmt) -> bool:
-    """Tell whether nothing after a statement is reached; a ``with`` may swallow an error, not this one."""
+    """Return whether nothing after a statement is reached; a ``with`` may swallow an error, not this one."""
     match node:
         case ast.With(items=[ast.withitem(context_expr=manager)], body=[*_, ast.Return()]):
             return ast.unparse(manager) == "torch.no_grad()"

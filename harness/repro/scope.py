@@ -32,7 +32,7 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def is_comment(node: ast.stmt) -> bool:
-    """Tell whether a statement is a comment in disguise (:mod:`harness.repro.source`)."""
+    """Return whether a statement is a comment in disguise (:mod:`harness.repro.source`)."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Name) and node.value.id.startswith("__comment_")
 
 
@@ -44,7 +44,7 @@ def parameters(function: Function) -> list[ast.arg]:
 
 
 def bound(node: ast.AST) -> set[str]:
-    """Give the names that a function binds, or those of the comprehensions in a plain statement.
+    """Return the names that a function binds, or those of the comprehensions in a plain statement.
 
     A comprehension's own names count as its function's: nothing here reuses them otherwise.
     """
@@ -59,7 +59,7 @@ def bound(node: ast.AST) -> set[str]:
 
 
 def _stored(node: ast.AST) -> set[str]:
-    """Give the names that are stored in code, without those of functions inside it."""
+    """Return the names that are stored in code, without those of functions inside it."""
     match node:
         case ast.Name(id=name, ctx=ast.Store()):
             return {name}
@@ -103,7 +103,7 @@ class _Free(ast.NodeVisitor):
 
 
 def free_names(node: ast.AST) -> set[str]:
-    """Give the names that a top-level definition takes from its module (or from Python)."""
+    """Return the names that a top-level definition takes from its module (or from Python)."""
     free = _Free()
     if not isinstance(node, Function | ast.ClassDef):
         free.frames.append(bound(node))
@@ -112,7 +112,7 @@ def free_names(node: ast.AST) -> set[str]:
 
 
 def names_used(node: ast.AST, known: Collection[str]) -> set[str]:
-    """Give the free names of a definition that are ``known``, the quick way where it binds none of them itself."""
+    """Return the free names of a definition that are ``known``, the quick way where it binds none of them itself."""
     loaded: set[str] = set()
     own: set[str] = set()
     for one in walk(node):

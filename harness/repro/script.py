@@ -150,7 +150,7 @@ def _pack(weights: Path) -> str:
 
 
 def tidy(source: str) -> str:
-    """Give the same program, easier to read; its syntax tree stays the same."""
+    """Return the same program, easier to read; its syntax tree stays the same."""
     lines = source.encode().split(b"\n")
     edits = sorted(_edits(ast.parse(source), lines), reverse=True)
     for row, start, end, new in edits:

@@ -98,7 +98,7 @@ def flatten(case: Path, ending: str) -> Flat:
 
 
 def unique(module: str, name: str, taken: Counter[str]) -> str:
-    """Give a name that no other module has: its own, or with the module's before it."""
+    """Return a name that no other module has: its own, or with the module's before it."""
     if taken[name] < 2 or module == "case":  # noqa: PLR2004 - two of one name need telling apart
         return name
     prefix = module.rpartition(".")[2]

@@ -30,7 +30,7 @@ class Cost:
 
     @property
     def peak(self) -> int:
-        """Give the peak over the whole run, in bytes."""
+        """Return the peak over the whole run, in bytes."""
         return max(self.peaks, default=0)
 
     def write(self, path: Path) -> None:
@@ -73,14 +73,14 @@ class MemoryWatch:
 
 
 def peaks_of(samples: Sequence[int]) -> tuple[int, ...]:
-    """Give the highest sample of each tenth of a series; a short series has fewer parts."""
+    """Return the highest sample of each tenth of a series; a short series has fewer parts."""
     parts = min(PARTS, len(samples))
     bounds = [index * len(samples) // parts for index in range(parts)] + [len(samples)] if parts else []
     return tuple(max(samples[start:end]) for start, end in pairwise(bounds))
 
 
 def free_memory_jobs() -> int:
-    """Give how many workers fit: one a core, and 2 GiB each (an import needs about half a GiB)."""
+    """Return how many workers fit: one a core, and 2 GiB each (an import needs about half a GiB)."""
     import psutil
 
     return max(1, min(os.cpu_count() or 1, psutil.virtual_memory().available // (2 << 30)))

@@ -129,7 +129,7 @@ def unmeasured_bases(matrix: Matrix, cases: tuple[Case, ...]) -> tuple[str, ...]
 
 
 def resolve_all(cells: list[Cell], book: LockBook, *, relock: bool) -> list[Lock | Unresolved]:
-    """Give the lock of each cell: kept ones at once, the others resolved side by side and kept."""
+    """Return the lock of each cell: kept ones at once, the others resolved side by side and kept."""
     kept = {} if relock else {cell: lock for cell in cells if (lock := book.get(cell))}
     missing = [cell for cell in cells if cell not in kept]
     progress = Progress(len(missing), unit="cells to resolve")

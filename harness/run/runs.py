@@ -37,12 +37,12 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Give the folder of the run."""
+        """Return the folder of the run."""
         return reports_folder() / "runs" / self.id
 
     @property
     def plan_path(self) -> Path:
-        """Give the path of the plan."""
+        """Return the path of the plan."""
         return self.folder / "plan.json"
 
     def plan(self) -> Plan:

@@ -68,7 +68,7 @@ class Baseline:
 
     @property
     def seconds_a_cell(self) -> float:
-        """Give the wall time of one cell, in seconds."""
+        """Return the wall time of one cell, in seconds."""
         return self.seconds / self.cells
 
 
@@ -115,7 +115,7 @@ def _place(record: VariantRecord) -> tuple[Any, ...]:
 
 
 def _plain_environment() -> dict[str, str]:
-    """Give what a person's shell would: nothing that another nox has set."""
+    """Return what a person's shell would: nothing that another nox has set."""
     return {
         name: value for name, value in uv_environment(os.environ).items() if not name.startswith(("NOX", "PROMPT_"))
     }

@@ -49,7 +49,7 @@ def prove(
 
 
 def locked(matrix: Matrix, planned: tuple[PlannedCell, ...]) -> list[tuple[PlannedCell, Lock]]:
-    """Give the cells that can be resolved, each with its lock: every way of measuring them gets the same one."""
+    """Return the cells that can be resolved, each with its lock: every way of measuring them gets the same one."""
     locks = resolve_all([one.cell for one in planned], lock_book(matrix), relock=False)
     return [(one, lock) for one, lock in zip(planned, locks, strict=True) if isinstance(lock, Lock)]
 
@@ -95,14 +95,14 @@ def spread(planned: tuple[T, ...], count: int) -> tuple[T, ...]:
 def compare(
     layered: dict[tuple[str, ...], Record], plain: dict[tuple[str, ...], Record]
 ) -> tuple[int, list[tuple[Record | None, Record | None]]]:
-    """Give the number of places in either, and the pairs that differ in what is compared."""
+    """Return the number of places in either, and the pairs that differ in what is compared."""
     places = layered.keys() | plain.keys()
     pairs = [(layered.get(place), plain.get(place)) for place in sorted(places)]
     return len(pairs), [pair for pair in pairs if essence(pair[0]) != essence(pair[1])]
 
 
 def essence(record: Record | None) -> Any:
-    """Give what has to be equal to the last digit when the same is measured twice."""
+    """Return what has to be equal to the last digit when the same is measured twice."""
     if record is None:
         return None
     if isinstance(record, StateRecord):

@@ -87,7 +87,7 @@ def _confirm(found: list[Suspect], matrix: str, budget: float) -> list[Row]:
 
 
 def cell_of(record: VariantRecord) -> Cell:
-    """Give the cell of a record as it was: the versions that were measured, all else of that day."""
+    """Return the cell of a record as it was: the versions that were measured, all else of that day."""
     from harness.matrix.spec import Cell
 
     pins: dict[str, Any] = {name: version.partition("+")[0] for name, version in record.cell.packages.items()}

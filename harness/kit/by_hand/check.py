@@ -207,7 +207,7 @@ def by_generate(model: Any, batch: Batch, *, new_tokens: int = NEW_TOKENS, **inp
 
 
 def chosen_by_scores(said: Generated) -> bool:
-    """Tell whether each token is the best of its scores."""
+    """Return whether each token is the best of its scores."""
     return bool((torch.stack(said.scores).argmax(-1) == said.tokens).all())
 
 
@@ -225,7 +225,7 @@ def wanted_by_forward(reference: ByHand, family: str, batch: Batch, *, gap: Gap 
 def wanted_by_generate(
     reference: ByHand, family: str, batch: Batch, tokens: torch.Tensor, *, start: int = 0, gap: Gap = Gap.NONE
 ) -> Rows:
-    """Give by hand the logits from which each of these tokens would be chosen, ``(steps, vocabulary)`` a row.
+    """Return by hand the logits from which each of these tokens would be chosen, ``(steps, vocabulary)`` a row.
 
     One forward over each text with the tokens behind it: that they came one by one changes nothing. ``start`` is what
     an encoder-decoder's answer begins with.
