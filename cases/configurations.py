@@ -15,7 +15,6 @@ import torch
 
 from harness.kit import (
     LORA,
-    QUESTION,
     Batch,
     ByHand,
     Gap,
@@ -81,7 +80,7 @@ VARIANTS = (
 )
 PLAN = Path(__file__).parent / "plans" / "configurations.json"
 TEXTS = {
-    "one": (QUESTION[-24:],),
+    "one": ("8+8=16</s>9+0=9</s> 1+1=",),
     "equal": ("3+4=7</s> 1+1=", "8+8=16</s>2+0=", "9+0=9</s> 6+2="),
     "unequal": ("3+4=7</s>2+2=4</s> 1+1=", "8+8=", "9+0=9</s>6+2="),
 }

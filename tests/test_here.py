@@ -74,7 +74,7 @@ def test_what_is_mistyped_is_one_line(
 
 
 def test_here_starts_where_only_a_cells_packages_are() -> None:
-    """It imports the standard library alone: whatever the harness needs elsewhere may be missing."""
+    """It imports the standard library, and packaging, which transformers needs: whatever else may be missing."""
     code = "import sys, harness.here; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run(
         [sys.executable, "-I", "-c", f"import sys; sys.path.append({str(ROOT)!r}); {code}"],
@@ -83,4 +83,5 @@ def test_here_starts_where_only_a_cells_packages_are() -> None:
         check=True,
     )
     foreign = {one for one in done.stdout.split() if one not in sys.stdlib_module_names} - {"harness"}
-    assert {name for name in foreign if not name.startswith(("_", "__editable__"))} <= {"distutils-precedence"}
+    ours = {name for name in foreign if not name.startswith(("_", "__editable__"))}
+    assert ours <= {"distutils-precedence", "packaging"}

@@ -58,7 +58,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["advise", "--method", "prefix_tuning", "--peft", "0.13.2", "--offline"], "rests on"),
         (["explain", "generate_with_cache", "--offline"], "from the reference of documented"),
         (["claims", "--document", "003"], "claims: "),
-        (["plan", "documented", "--case", "generate_with_cache"], "18 cells"),
+        (["plan", "documented", "--case", "generate_with_cache"], "20 cells"),
         (["--help"], "Usage: prompt-bench"),
     ],
 )
@@ -93,7 +93,7 @@ def test_here_without_torch_is_one_line(installed: Path, tmp_path: Path) -> None
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "torch" in line
-    assert "-m pip install torch" in line
+    assert "-m pip install peft transformers torch" in line
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["plan"], ["advise", "--peft", "0.13.2"], ["gate"]])

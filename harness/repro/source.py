@@ -7,6 +7,7 @@ Comments that have a line of their own travel as statements of the shape ``__com
 from __future__ import annotations
 
 import ast
+import builtins
 import copy
 import io
 import sys
@@ -23,6 +24,7 @@ from harness.paths import ROOT
 from harness.repro.scope import Program, substitute
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 ALWAYS = ("harness.kit.tokens", "harness.kit.models", "harness.kit.methods", "harness.kit.oracles")
@@ -73,7 +75,7 @@ def flatten(case: Path, ending: str) -> Flat:
             modules[name] = _read_module(name)
             waiting += modules[name].needs
     # The case's own constants first, then what builds the model, then the check, then the verdict.
-    order = [*ALWAYS, *sorted(name for name in modules if name.startswith("harness") and name not in ALWAYS)]
+    order = [*ALWAYS, *_in_order({name: one for name, one in modules.items() if name not in ALWAYS})]
     order = [*(name for name in order if name != "harness.kit.outcomes"), "case", "harness.kit.outcomes", "ending"]
     taken = Counter(name for module in modules.values() for name, _, _ in module.definitions)
     flat = Flat(program={}, kept=frozenset(name for name, _, _ in modules["case"].definitions if name.isupper()))
@@ -95,6 +97,23 @@ def flatten(case: Path, ending: str) -> Flat:
             )
     flat.program.update({**constants, **rest})
     return flat
+
+
+def _in_order(modules: Mapping[str, _Module]) -> list[str]:
+    """Order modules so that each stands after those that it needs; by name where that leaves a choice."""
+    order: list[str] = []
+    entered: set[str] = set()
+
+    def enter(name: str) -> None:
+        if name in modules and name.startswith("harness") and name not in entered:
+            entered.add(name)
+            for needed in modules[name].needs:
+                enter(needed)
+            order.append(name)
+
+    for name in sorted(modules):
+        enter(name)
+    return order
 
 
 def unique(module: str, name: str, taken: Counter[str]) -> str:
@@ -215,9 +234,17 @@ class _Strip(ast.NodeTransformer):
     def visit_ClassDef(self, node: ast.ClassDef) -> Any:
         if any("dataclass" in ast.unparse(one) for one in node.decorator_list):
             # Its fields live on annotations; its methods do not.
-            node.body = [self.visit(one) if isinstance(one, ast.FunctionDef) else one for one in node.body]
+            node.body = [self.visit(one) if isinstance(one, ast.FunctionDef) else self._field(one) for one in node.body]
             return node
         return self._documented(node)
+
+    def _field(self, node: ast.stmt) -> ast.stmt:
+        """Give a field a type that a script has: what is imported for type checkers alone is not there."""
+        if isinstance(node, ast.AnnAssign):
+            names = {one.id for one in ast.walk(node.annotation) if isinstance(one, ast.Name)}
+            if not names <= {*dir(builtins), *self._imports}:
+                node.annotation = ast.Name("object", ast.Load())
+        return node
 
     def _documented(self, node: Any) -> Any:
         self.generic_visit(node)
