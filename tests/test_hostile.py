@@ -53,6 +53,7 @@ HOSTILE = {
     "escape": (f'{CELL}why = "\\u001b[2J"\n', "control characters"),
     "repetition": (f'{STATE}says = "a{{99999999999999}}"\n', "not a regular expression"),
     "parentheses": (f'{STATE}says = "{"(" * 5_000})"\n', "not a regular expression"),
+    "set in a set": (f'{STATE}says = "[[x]("\n', "not a regular expression"),
     "state": (f"state = 3\n{CELL}", "two brackets"),
     "head": ('[matrix]\ntorch = 2.13\npeft = "0.1"\n[axes]\ntransformers = ["4.45.2"]\n', "is not a version"),
     "sections": ("".join(f"[a{number}]\n" for number in range(2_000)), "unknown section"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -89,12 +90,21 @@ def _refuse_unknown(data: Mapping[str, Any], kind: type[Plan | AskedCell | Asked
 
 
 def _refuse_pattern(pattern: str, path: str) -> None:
-    """Raise :class:`ValueError` for what is no regular expression."""
+    if problem := pattern_problem(pattern):
+        message = f"{problem} - at `{path}`"
+        raise ValueError(message)
+
+
+def pattern_problem(pattern: str) -> str | None:
+    """Say why a text is no regular expression; None when it is one."""
     try:
-        re.compile(pattern)
+        with warnings.catch_warnings():
+            # What may mean something else in a later Python means today what it says.
+            warnings.simplefilter("ignore", FutureWarning)
+            re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        message = f"not a regular expression: {error} - at `{path}`"
-        raise ValueError(message) from None
+        return f"not a regular expression: {error}"
+    return None
 
 
 def plan_text(plan: Plan) -> str:

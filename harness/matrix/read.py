@@ -18,6 +18,7 @@ from typing import Any
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from harness.contracts.plan import pattern_problem
 from harness.errors import MOST_TOLD, MatrixError, UsageError
 from harness.escape import printable
 from harness.interface import CellState
@@ -260,10 +261,8 @@ class _Reader:
         for index, (facts, _) in enumerate(states):
             if not isinstance(facts["state"], str) or facts["state"] not in set(CellState):
                 self.complain("state", index, "state", _unknown("state", _quoted(facts["state"]), set(CellState)))
-            try:
-                re.compile(str(facts["says"]))
-            except (re.error, OverflowError, RecursionError) as error:
-                self.complain("state", index, "says", f"says is not a regular expression: {error}")
+            if words := pattern_problem(str(facts["says"])):
+                self.complain("state", index, "says", f"says is {words}")
         return states
 
     def rules(self, section: str, keys: set[str]) -> list[tuple[dict[str, Any], dict[str, SpecifierSet]]]:
