@@ -9,13 +9,13 @@ from enum import StrEnum
 class Place(StrEnum):
     """Where in an environment a package is installed."""
 
+    # With everything else that cells share.
     BASE = "base"
-    """With everything else that cells share."""
+    # Beside a base and before it on the path: pure Python, and nothing in a base imports it.
     OVERLAY = "overlay"
-    """Beside a base and before it on the path: pure Python, and nothing in a base imports it."""
+    # Behind the base: large, and the same under many bases. A layer brings its own dependencies (CUDA libraries), which
+    # the base's come before.
     LAYER = "layer"
-    """Behind the base: large, and the same under many bases. A layer brings its own dependencies (CUDA libraries),
-    which the base's come before."""
 
 
 @dataclass(frozen=True, kw_only=True)
