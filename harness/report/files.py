@@ -6,6 +6,7 @@ import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -51,41 +52,35 @@ def write_reports(summary: Summary, diff: str = "") -> list[Path]:
 def render(template: str, summary: Summary, diff: str = "") -> str:
     """Fill a template of ``harness/report/templates``; what records and plans brought stays text, whatever it holds."""
     summary, diff = shown(summary), printable(diff)
-    environment = Environment(
-        loader=PackageLoader("harness.report"),
-        autoescape=select_autoescape(["html.jinja"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["cell_line"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
-    environment.filters["markdown"] = lambda text: markdown(str(text))
-    environment.filters["markdown_code"] = lambda text: markdown_code(str(text))
     rows = latency_rows(summary)
-    return environment.get_template(template).render(
-        summary=summary,
-        diff=diff,
-        fence="`" * max(3, 1 + max(map(len, re.findall("`+", diff)), default=0)),
-        pivot=pivot_of(summary),
-        all_marks=all_marks,
-        mark_order=mark_order,
-        packages=TOLD_PACKAGES,
-        cell_text=cell_text,
-        columns=across(summary),
-        aside=aside(summary),
-        worst=worst_verdict,
-        mark=lambda one: MARKS[Outcome(one.outcome)],
-        variant_rows=variant_rows,
-        latency_rows=rows,
-        newest_rows=newest_rows(summary, rows),
-        scale_of=scale_of,
-        chart=CHART,
-        growth=growth_sections(summary),
-        legend=legend(),
-        groups=summary.groups,
-        defects=defect_rows(summary),
-        Verdict=Verdict,
-        READY=CellState.READY,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            summary=summary,
+            diff=diff,
+            fence="`" * max(3, 1 + max(map(len, re.findall("`+", diff)), default=0)),
+            pivot=pivot_of(summary),
+            all_marks=all_marks,
+            mark_order=mark_order,
+            packages=TOLD_PACKAGES,
+            cell_text=cell_text,
+            columns=across(summary),
+            aside=aside(summary),
+            worst=worst_verdict,
+            mark=lambda one: MARKS[Outcome(one.outcome)],
+            variant_rows=variant_rows,
+            latency_rows=rows,
+            newest_rows=newest_rows(summary, rows),
+            scale_of=scale_of,
+            chart=CHART,
+            growth=growth_sections(summary),
+            legend=legend(),
+            groups=summary.groups,
+            defects=defect_rows(summary),
+            Verdict=Verdict,
+            READY=CellState.READY,
+        )
     )
 
 
@@ -115,6 +110,22 @@ def advisories(summary: Summary) -> list[dict[str, Any]]:
     """Return the known defects that a run met in OSV's shape."""
     times = [one.record.time for one in summary.judged if one.record]
     return [osv(row.defect, max(times)) for row in defect_rows(summary) if row.defect]
+
+
+@cache
+def _environment() -> Environment:
+    """Return the templates, each of which is compiled once."""
+    environment = Environment(
+        loader=PackageLoader("harness.report"),
+        autoescape=select_autoescape(["html.jinja"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cell_line"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
+    environment.filters["markdown"] = lambda text: markdown(str(text))
+    environment.filters["markdown_code"] = lambda text: markdown_code(str(text))
+    return environment
 
 
 def variant_rows(summary: Summary, case: str) -> dict[str, dict[str, Judged]]:
