@@ -50,6 +50,7 @@ HOSTILE = {
     "hexadecimal": ("[matrix]\nlimit-seconds = 0x" + "f" * 100_000, "limit-seconds must be"),
     "version": (CELL.replace("4.45.2", "1" * 6_000), "longer than 100"),
     "specifier": (f'{STATE}says = "x"\npeft = "<{"1" * 6_000}"\n', "is not a specifier"),
+    "list of specifiers": (f'{STATE}says = "x"\npeft = ["<1"]\n', "is not a specifier"),
     "escape": (f'{CELL}why = "\\u001b[2J"\n', "control characters"),
     "repetition": (f'{STATE}says = "a{{99999999999999}}"\n', "not a regular expression"),
     "parentheses": (f'{STATE}says = "{"(" * 5_000})"\n', "not a regular expression"),

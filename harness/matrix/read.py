@@ -275,9 +275,9 @@ class _Reader:
                     self.complain(section, index, "", f"[[{section}]] needs a {key}")
             rule = {}
             for name in own.keys() - keys:
-                try:
-                    rule[name] = SpecifierSet(own[name] if len(own[name]) <= LONGEST_VERSION else "?", prereleases=True)
-                except (InvalidSpecifier, AttributeError, TypeError):
+                if (specifier := _specifier(own[name])) is not None:
+                    rule[name] = specifier
+                else:
                     words = f"{name}: {_quoted(own[name])} is not a specifier such as '<0.10'"
                     self.complain(section, index, name, words)
             rules.append(({key: own.get(key) for key in keys}, rule))
@@ -315,6 +315,16 @@ def key_lines(text: str) -> dict[tuple[str, int, str], int]:
 def _is_covered(pins: dict[str, str], rule: dict[str, SpecifierSet]) -> bool:
     """Return whether a rule covers these pins; what is not pinned, or floats, is covered by none."""
     return all(name in pins and not _floats(pins[name]) and Version(pins[name]) in one for name, one in rule.items())
+
+
+def _specifier(value: Any) -> SpecifierSet | None:
+    """Return a specifier of versions; None when a value is none."""
+    if not isinstance(value, str) or len(value) > LONGEST_VERSION:
+        return None
+    try:
+        return SpecifierSet(value, prereleases=True)
+    except InvalidSpecifier:
+        return None
 
 
 def _floats(pin: str) -> bool:
