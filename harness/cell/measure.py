@@ -10,6 +10,7 @@ hangs, dies or ends without a word; the rest goes to the next child.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -306,7 +307,7 @@ def run_cell_child(job: Job, entry: CellJob, requests: Mapping[int, Request], pi
             _leave(0)
         if len({request.case for request in entry.requests}) == 1:
             # There is nothing to isolate it from, and a second fork would cost a seventh of such a cell's time.
-            run_case_child(job, entry, requests, pipe, parent)
+            run_case_child(job, entry, requests, Wire(pipe), parent)
         end_with_parent(parent)
         seen = [name for group in by_case(requests) for name in _measure_file(job, entry, group, pipe)]
         tell(Seen(tuple(sorted(set(seen)))))
@@ -321,31 +322,20 @@ def _measure_file(job: Job, entry: CellJob, requests: Mapping[int, Request], pip
 
     imported: list[str] = []
 
-    def tell(event: Event) -> None:
-        _send(pipe, event)
-
     def take(event: Event) -> None:
         match event:
             case Started() | Device():
-                tell(event)
+                _send(pipe, event)
             case Seen(modules):
                 imported.extend(modules)
 
-    waiting = Waiting(requests, Limits.of(job.settings), lambda index, result: tell(Finished(index, result)))
+    waiting = Waiting(requests, Limits.of(job.settings), lambda index, result: _send(pipe, Finished(index, result)))
     part = _benchmarks_of(entry)
     attempts = 0
     while waiting.left:
         before = len(waiting.left)
         part.unlink(missing_ok=True)
-        reader, writer = os.pipe()
-        parent = os.getpid()
-        child = os.fork()
-        if child == 0:
-            os.close(reader)
-            os.close(pipe)
-            run_case_child(job, entry, waiting.left, writer, parent)
-        os.close(writer)
-        ended = waiting.listen(child, reader, take)
+        ended = _run_file(job, entry, waiting, pipe, take)
         add_benchmarks(part, Path(entry.benchmarks))
         attempts = attempts + 1 if len(waiting.left) == before else 0
         if attempts >= _ATTEMPTS or (attempts and ended.timed_out):
@@ -355,7 +345,52 @@ def _measure_file(job: Job, entry: CellJob, requests: Mapping[int, Request], pip
     return imported
 
 
-def run_case_child(job: Job, entry: CellJob, requests: Mapping[int, Request], pipe: int, parent: int | None) -> None:
+def _run_file(job: Job, entry: CellJob, waiting: Waiting, pipe: int, take: Tell) -> Ended:
+    """Fork a case child for the variants that wait, and watch it; it starts a variant when ``pipe`` knows of it."""
+    reader, writer = os.pipe()
+    heard, passed_on = os.pipe()
+    os.set_blocking(passed_on, False)
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        for end in (reader, passed_on, pipe):
+            os.close(end)
+        run_case_child(job, entry, waiting.left, Wire(writer, heard), parent)
+    os.close(writer)
+    os.close(heard)
+
+    def take_and_answer(event: Event) -> None:
+        take(event)
+        if isinstance(event, Started):
+            # It may be full of answers to events that the case made up, or closed.
+            with contextlib.suppress(BlockingIOError, BrokenPipeError):
+                os.write(passed_on, b"\n")
+
+    ended = waiting.listen(child, reader, take_and_answer)
+    os.close(passed_on)
+    return ended
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A case child's way to its parent, and where it hears that the parent has passed the start of a variant on.
+
+    A parent that only passes events on may be killed by the variant; the worker has to know by which one.
+    """
+
+    pipe: int
+    heard: int | None = None
+
+    def tell(self, event: Event) -> None:
+        """Send an event; return when it is known to whoever must know it before anything else happens."""
+        _send(self.pipe, event)
+        if self.heard is not None and isinstance(event, Started):
+            # A variant before this one may have closed it.
+            with contextlib.suppress(OSError):
+                os.read(self.heard, 1)
+
+
+def run_case_child(job: Job, entry: CellJob, requests: Mapping[int, Request], wire: Wire, parent: int | None) -> None:
     """In a process that has imported peft: run variants of one case file under pytest, never return.
 
     The benchmarks of the session go to a file of their own, which the parent adds to the cell's.
@@ -368,11 +403,8 @@ def run_case_child(job: Job, entry: CellJob, requests: Mapping[int, Request], pi
         from harness.cell.preload import seen_here
         from harness.cell.session import run_variants
 
-        def tell(event: Event) -> None:
-            _send(pipe, event)
-
-        status = run_variants(job, replace(entry, benchmarks=str(_benchmarks_of(entry))), requests, tell)
-        tell(Seen(tuple(seen_here())))
+        status = run_variants(job, replace(entry, benchmarks=str(_benchmarks_of(entry))), requests, wire.tell)
+        wire.tell(Seen(tuple(seen_here())))
     finally:
         _leave(status)
 
@@ -391,7 +423,7 @@ def run_fresh_child(job: Job, entry: CellJob, requests: Mapping[int, Request]) -
         _leave(0)
     if not prepare(job.settings, entry.cell, lambda event: _send(pipe, event)):
         _leave(0)
-    run_case_child(job, entry, requests, pipe, None)
+    run_case_child(job, entry, requests, Wire(pipe), None)
 
 
 def add_benchmarks(part: Path, whole: Path) -> None:
