@@ -110,6 +110,40 @@ def test_an_index_that_is_down_is_no_fact_about_versions(monkeypatch: pytest.Mon
     assert "127.0.0.1" in str(failed)
 
 
+def test_a_matrix_of_which_nothing_can_be_reached_is_nothing_measured(tmp_path: Path) -> None:
+    """`run` says so in its last line, and exits with 3."""
+    matrix = tmp_path / "away.toml"
+    matrix.write_text(
+        """
+[matrix]
+title = "An index that is down"
+torch = "2.13.0"
+cases = ["generate_with_cache"]
+
+[[cell]]
+why = "nobody listens"
+peft = "0.13.0"
+transformers = "4.45.1"
+""",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "run", str(matrix), "--run-id", "away"],
+        env={
+            **os.environ,
+            "PROMPT_BENCH_INDEX": "carried",
+            "PROMPT_BENCH_REPORTS": str(tmp_path / "reports"),
+            "UV_DEFAULT_INDEX": f"http://127.0.0.1:{closed_port()}/simple",
+        },
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "no cell's source could be reached" in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("status", [401, 403, 500, 503])
 def test_an_index_that_refuses_is_no_fact_about_versions(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without credentials, or with a server that fails, nothing is known of the packages."""

@@ -35,8 +35,11 @@ def run(matrix: str, case: str | None, device: str, **options: Any) -> None:
     """Measure what is not known yet of MATRIX, a name in matrices/ or a path.
 
     What earlier runs know is not measured again. The exit status is 0 when measuring itself
-    went well, whatever it found: `report` judges, and so does --report.
+    went well, whatever it found (`report` judges, and so does --report), and 3 when no cell's
+    source could be reached.
     """
+    from harness.contracts.records import nothing_was_reachable, read_run
+    from harness.errors import ExitStatus
     from harness.flow import main_job
     from harness.judge.summary import summarise
     from harness.matrix.cases import load_cases
@@ -72,3 +75,8 @@ def run(matrix: str, case: str | None, device: str, **options: Any) -> None:
     click.echo(f"run {this.id}", err=True)
     if not quiet:
         print_summary(summarise(this, cases), console())
+    if nothing_was_reachable(read_run(this.folder)):
+        click.echo(
+            "nothing was measured: no cell's source could be reached; see the words above, and try again", err=True
+        )
+        raise SystemExit(int(ExitStatus.NOTHING_MEASURED))

@@ -188,6 +188,12 @@ def variants_in(records: Iterable[Record]) -> Iterator[VariantRecord]:
     return (record for record in records if isinstance(record, VariantRecord))
 
 
+def nothing_was_reachable(records: Iterable[Record]) -> bool:
+    """Return whether records tell of cells whose sources could not be reached, and of nothing else."""
+    states = {one.state if isinstance(one, StateRecord) else None for one in records}
+    return states == {CellState.UNREACHABLE}
+
+
 def measured_of(case: str, records: Iterable[Record]) -> list[VariantRecord]:
     """List the records of a case whose outcome says something about the code under test."""
     return [one for one in variants_in(records) if one.case == case and one.outcome in MEASURED]
