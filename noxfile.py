@@ -163,9 +163,9 @@ def calibrate(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def kills(session: nox.Session) -> None:
-    """Kill 40 runs at random moments: no finished record is lost, none is measured twice."""
+    """Kill 100 runs at random moments: no finished record is lost, none measured twice, nothing left (an hour)."""
     install(session, "tests")
-    session.run("python", "-m", "pytest", "tests/test_kill.py", "-s", env={"PROMPT_BENCH_KILLS": "40"})
+    session.run("python", "-m", "pytest", "tests/test_kill.py", "-s", env={"PROMPT_BENCH_KILLS": "100"})
 
 
 @nox.session(venv_backend="none", requires=["harness"], default=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,27 @@ class InputError(HarnessError):
     def __init__(self, where: str, problem: str) -> None:
         """``where`` names the file and line, ``problem`` says what is wrong there, with the path of the value."""
         super().__init__(f"{where}: {problem}")
+
+
+class MachineError(HarnessError):
+    """The machine refused something that a command needs: it says nothing about any package."""
+
+    exit_status = ExitStatus.NOTHING_MEASURED
+
+    @classmethod
+    def of(cls, error: OSError) -> MachineError | None:
+        """Put the system's refusal in one line with what to do next; None for what is not the machine's fault."""
+        if error.errno not in _MACHINES_FAULTS:
+            return None
+        where = f"{error.filename}: " if error.filename else ""
+        advice = "make room" if error.errno in _FULL else "look at its rights and limits"
+        return cls(f"{where}{error.strerror}; {advice}, and run it again: what was measured is kept")
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_MACHINES_FAULTS = _FULL | {
+    errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+}  # fmt: skip
 
 
 class CaseError(HarnessError):

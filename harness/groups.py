@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.errors import ExitStatus, HarnessError, UsageError
+from harness.errors import ExitStatus, HarnessError, MachineError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""
+
+_BROKEN_PIPE = 128 + 13
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -44,6 +48,15 @@ class Commands(click.Group):
         except click.ClickException as error:
             error.show()
             raise SystemExit(int(ExitStatus.BAD_USAGE)) from None
+        except BrokenPipeError:
+            # Whoever read the output has enough of it (`| head`); Python must not find the pipe closed at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(_BROKEN_PIPE) from None
+        except OSError as error:
+            if refusal := MachineError.of(error):
+                click.echo(str(refusal), err=True)
+                raise SystemExit(int(refusal.exit_status)) from None
+            raise
         except (click.Abort, KeyboardInterrupt):
             click.echo("interrupted; what was measured is kept", err=True)
             raise SystemExit(INTERRUPTED) from None

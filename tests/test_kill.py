@@ -1,6 +1,6 @@
-"""SIGKILL at random moments, of the harness and of its workers: nothing finished is lost, nothing measured twice.
+"""Signals at random moments, to the harness, a worker or a cell child: nothing finished is lost or measured twice.
 
-``PROMPT_BENCH_KILLS`` sets how many runs are killed (2 here; `nox -s kills` does 40), and
+``PROMPT_BENCH_KILLS`` sets how many runs are disturbed (4 here; `nox -s kills` does 100), and
 ``PROMPT_BENCH_SEED`` repeats a series. The moments are drawn over the time that a whole run takes.
 """
 
@@ -14,15 +14,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
-from harness.paths import ROOT
+from harness.paths import ROOT, cache_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 MATRIX = """
@@ -37,7 +38,8 @@ peft = ["0.13.0", "0.14.0"]
 transformers = ["4.45.1", "4.45.2"]
 """
 VARIANTS = 4 * 16
-KILLS = int(os.environ.pop("PROMPT_BENCH_KILLS", "2"))
+KILLS = int(os.environ.pop("PROMPT_BENCH_KILLS", "4"))
+FAULTS = ("SIGKILL harness", "SIGKILL worker", "SIGKILL child", "SIGINT twice", "SIGTERM", "SIGHUP")
 SEED = int(os.environ.pop("PROMPT_BENCH_SEED", str(random.SystemRandom().randrange(1000))))
 
 
@@ -60,12 +62,12 @@ def running(place: Path, run: str, *options: str) -> Iterator[subprocess.Popen[b
 
 def records(place: Path, run: str) -> list[dict[str, Any]]:
     """Read every whole line of a run's record files."""
-    files = sorted((place / run / "runs" / "r" / "records").glob("*.jsonl"))
+    files = sorted((place / run / "runs" / run / "records").glob("*.jsonl"))
     lines = [line for path in files for line in path.read_bytes().split(b"\n")[:-1]]
     return [json.loads(line) for line in lines]
 
 
-def where(record: dict[str, Any]) -> tuple[str, ...]:
+def where(record: Mapping[str, Any]) -> tuple[str, ...]:
     """Name the place of a record."""
     return (record["cell"]["id"], *record["variant"].values())
 
@@ -75,54 +77,134 @@ def whole_run_s(place: Path) -> float:
     """Measure everything once, warm, so that kills can be drawn over that time."""
     for name in ("warm", "whole"):
         begin = time.monotonic()
-        with running(place, name, "--run-id", "r") as process:
+        with running(place, name, "--run-id", name) as process:
             assert process.wait() == 0
     assert len(records(place, "whole")) == VARIANTS
     return time.monotonic() - begin
 
 
+@dataclass
+class Totals:
+    """What was counted over all disturbed runs."""
+
+    runs: int = 0
+    finished_before: int = 0
+    lost: int = 0
+    doubled: int = 0
+    left: int = 0
+
+    def add(self, before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], left: int) -> None:
+        """Count one run: its records when it was disturbed and when it was whole, and the processes that were left."""
+        places = [where(record) for record in after]
+        known = {where(record) for record in before}
+        self.runs += 1
+        self.finished_before += len(before)
+        self.lost += VARIANTS - len(set(places)) + sum(record not in after for record in before)
+        self.doubled += (
+            len(places) - len(set(places)) + sum(where(record) in known and record not in before for record in after)
+        )
+        self.left += left
+
+
+@pytest.fixture(scope="module")
+def totals() -> Iterator[Totals]:
+    """Count over all runs of the module, and print it."""
+    counted = Totals()
+    yield counted
+    print(
+        f"\n{counted.runs} disturbed runs (seed {SEED}), {counted.finished_before} records finished before: "
+        f"{counted.lost} lost, {counted.doubled} doubled, {counted.left} processes or scratch folders left"
+    )
+
+
 @pytest.mark.parametrize("number", range(KILLS))
-def test_a_kill_at_a_random_moment_costs_nothing_that_was_finished(
-    place: Path, whole_run_s: float, number: int
+def test_a_signal_at_a_random_moment_costs_nothing_that_was_finished(
+    place: Path, whole_run_s: float, totals: Totals, number: int
 ) -> None:
-    """Kill the harness or one of its workers; go on until the run is whole; each place has one record."""
+    """Disturb a run, go on until it is whole: each place has one record, and those that were finished are as before."""
     draw = random.Random(SEED * 1000 + number)  # noqa: S311 - no secret
-    victim, moment, name = draw.choice(["harness", "worker"]), draw.uniform(0, whole_run_s), f"k{number}"
-    with running(place, name, "--run-id", "r") as process:
+    fault, moment, name = FAULTS[number % len(FAULTS)], draw.uniform(0, whole_run_s), f"kill-{os.getpid()}-{number}"
+    with running(place, name, "--run-id", name) as process:
         time.sleep(moment)
-        if victim == "harness":
-            process.kill()
-        else:
-            kill_a_worker(process.pid, draw)
+        disturb(process, fault, draw)
         process.wait()
-    wait_for_quiet(place, name)
+    left = processes_left(place, name)
     before = records(place, name)
-    with running(place, name, "--run-id", "r") as process:
+    with running(place, name, "--run-id", name) as process:
         assert process.wait() == 0
     after = records(place, name)
-    told = f"seed {SEED}, kill {number}: {victim} after {moment:.2f} s, {len(before)} of {VARIANTS} were finished"
+    told = f"seed {SEED}, run {number}: {fault} after {moment:.2f} s, {len(before)} of {VARIANTS} were finished"
+    print(told)
+    scratch = [str(path) for path in scratch_left(name)]
+    totals.add(before, after, len(left) + len(scratch))
+    assert not left, told
+    assert not scratch, told
     assert len(after) == VARIANTS, told
     assert len({where(record) for record in after}) == VARIANTS, told
     assert [one for one in after if where(one) in {where(record) for record in before}] == before, told
-    print(told)
 
 
-def kill_a_worker(harness: int, draw: random.Random) -> None:
-    """Kill one of the workers that are there now, if any is."""
+def disturb(process: subprocess.Popen[bytes], fault: str, draw: random.Random) -> None:
+    """Send the signals of a fault; a process that has ended by then, or was never started, gets none."""
+    match fault.split():
+        case ["SIGKILL", "harness"]:
+            process.kill()
+        case ["SIGKILL", "worker"]:
+            kill_one(workers_of(process.pid), draw)
+        case ["SIGKILL", "child"]:
+            kill_one([child for worker in workers_of(process.pid) for child in children_of(worker)], draw)
+        case ["SIGINT", "twice"]:
+            process.send_signal(signal.SIGINT)
+            time.sleep(draw.uniform(0, 0.3))
+            process.send_signal(signal.SIGINT)
+        case [name]:
+            process.send_signal(signal.Signals[name])
+
+
+def workers_of(harness: int) -> list[psutil.Process]:
+    """List the workers that are there now."""
     with contextlib.suppress(psutil.Error):
-        below = psutil.Process(harness).children()
-        workers = [one for one in below if any(word.endswith("worker.py") for word in one.cmdline())]
-        if workers:
-            os.kill(draw.choice(workers).pid, signal.SIGKILL)
+        return [
+            one for one in children_of(psutil.Process(harness)) if any("worker.py" in word for word in command_of(one))
+        ]
+    return []
 
 
-def wait_for_quiet(place: Path, name: str) -> None:
-    """Wait until no process of a killed run is left: workers die with their parent, a moment later."""
+def children_of(process: psutil.Process) -> list[psutil.Process]:
+    """List the children of a process; none when it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return process.children()
+    return []
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """Return the words of a process's command; none when it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
+def kill_one(processes: list[psutil.Process], draw: random.Random) -> None:
+    """Kill one of several processes, if there is any."""
+    if processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            draw.choice(processes).kill()
+
+
+def processes_left(place: Path, name: str) -> list[int]:
+    """Return what still runs of a disturbed run after 30 s: workers end with their parent, a moment later."""
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if not any(
-            str(place / name) in (one.info["environ"] or {}).values() for one in psutil.process_iter(["environ"])
-        ):
-            return
+    while left := [
+        one.pid
+        for one in psutil.process_iter(["environ"])
+        if str(place / name) in (one.info["environ"] or {}).values() and one.status() != psutil.STATUS_ZOMBIE
+    ]:
+        if time.monotonic() > deadline:
+            return left
         time.sleep(0.1)
-    pytest.fail("a worker outlived the run that it belongs to")
+    return []
+
+
+def scratch_left(name: str) -> list[Path]:
+    """List the scratch folders of a run that has ended."""
+    return list((cache_folder() / "scratch").glob(f"{name}-*"))

@@ -56,13 +56,18 @@ def run_matrix(matrix: Matrix, cases: tuple[Case, ...], selection: Selection, ru
 
     A record of an earlier run serves again when everything that could change it is the same,
     unless it is asked for afresh. Raises ``KeyboardInterrupt`` after the workers have ended; what they
-    wrote stays, and running with the same ``run`` goes on from there.
+    wrote stays, and running with the same ``run`` goes on from there. Raises :class:`UsageError` when another process
+    measures the same under this run's id.
     """
-    how = how or How()
     planned = plan_run(matrix, cases, selection)
+    run.add_plan(Plan(matrix=matrix.name, title=matrix.title, device=selection.device, run=run.id), planned)
+    with run.hold(one.cell.base_id for one in planned):
+        _measure(matrix, planned, selection, run, how or How())
+
+
+def _measure(matrix: Matrix, planned: tuple[PlannedCell, ...], selection: Selection, run: Run, how: How) -> None:
     store = Store(reports_folder() / "store.sqlite")
     take_in_unfinished(store)
-    run.add_plan(Plan(matrix=matrix.name, title=matrix.title, device=selection.device, run=run.id), planned)
     locks = resolve_all([one.cell for one in planned], lock_book(matrix), relock=how.relock)
     items, reused = divide(planned, locks, matrix, run, None if how.fresh else store)
     progress = Progress(sum(len(item.requests) for item in items), reused=reused)

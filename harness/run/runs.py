@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text, read_plan
 from harness.errors import UsageError
@@ -16,7 +18,7 @@ from harness.paths import file_name, reports_folder
 from harness.program import PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from harness.matrix.plan import PlannedCell
@@ -51,6 +53,25 @@ class Run:
             message = f"no run {self.id!r} in {reports_folder() / 'runs'}; measure one with: {PROGRAM} run documented"
             raise UsageError(message)
         return read_plan(self.plan_path)
+
+    @contextmanager
+    def hold(self, bases: Iterable[str]) -> Iterator[None]:
+        """Keep other processes from measuring these bases under this id, which would measure everything twice.
+
+        The locks end with the process, however that ends. Raises :class:`UsageError` when one is held.
+        """
+        folder = self.folder / "held"
+        folder.mkdir(exist_ok=True)
+        with ExitStack() as stack:
+            for base in sorted(set(bases)):
+                try:
+                    stack.enter_context(FileLock(folder / f"{base}.lock", timeout=0))
+                except Timeout:
+                    message = (
+                        f"run {self.id}: another process measures {base}; wait for its end, or give another --run-id"
+                    )
+                    raise UsageError(message) from None
+            yield
 
     def mark_unfinished(self) -> None:
         """Leave a mark until :meth:`mark_finished`: after a kill, the next run takes the records in."""
@@ -99,8 +120,15 @@ def asked_cell(planned: PlannedCell) -> AskedCell:
 
 
 def new_run(name: str) -> Run:
-    """Name a new run after its matrix and this second."""
-    return Run(id=f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
+    """Name a new run after its matrix and this second, and make its folder; of two in one second one gets a number."""
+    first = f"{name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    for number in count(1):
+        run = Run(id=first if number == 1 else f"{first}-{number}")
+        with suppress(FileExistsError):
+            run.folder.parent.mkdir(parents=True, exist_ok=True)
+            run.folder.mkdir()
+            break
+    return run
 
 
 def unfinished_runs() -> list[Run]:
