@@ -6,6 +6,7 @@ import click
 
 from harness.commands.admin import admin
 from harness.commands.advise import advise
+from harness.commands.against import against
 from harness.commands.bisect import bisect
 from harness.commands.cases import cases
 from harness.commands.claims import claims
@@ -22,7 +23,7 @@ from harness.program import PROGRAM, example
 _SECTIONS = {
     "Ask what was measured": (advise, explain, claims),
     "Measure": (plan, run, here, report),
-    "Find": (bisect, compare, repro),
+    "Find": (against, bisect, compare, repro),
     "Keep": (cases, admin),
 }
 

@@ -10,11 +10,13 @@ import importlib.util
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +38,15 @@ from harness.worker_client import FORKS, WorkerClient, WorkerEnded
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from harness.against.checkout import Checkout
+    from harness.contracts.record import Record
+
 _LIMIT_S = 600.0
 """Seconds for one variant: a checkout under a debugger or on a slow machine is not hurried."""
 
 _WIDEST_MESSAGE = 160
 _CELL = "here"
+_BEFORE = "here-before"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -51,13 +57,21 @@ def main(arguments: Sequence[str]) -> int:
     """
     options = _options(arguments)
     try:
-        return int(_measure(_requests(options), options))
+        requests = _requests(options)
+        return int(_measure_against(requests, options) if options.against else _measure(requests, options))
     except HarnessError as refusal:
         print(refusal, file=sys.stderr)
         return int(refusal.exit_status)
     except WorkerEnded as ended:
         print(ended, file=sys.stderr)
         return int(ExitStatus.NEEDS_A_PERSON)
+    except ModuleNotFoundError as error:
+        # Records are read, and so checked, with packages that a cell has no need of.
+        package = (error.name or "").partition(".")[0]
+        if not options.against or package in {"", "harness"}:
+            raise
+        print(f"--against needs {package}; run: {sys.executable} -m pip install {package}", file=sys.stderr)
+        return int(ExitStatus.BAD_USAGE)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -73,6 +87,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--no-latency", dest="timed", action="store_false", help="check only, and time nothing")
     parser.add_argument("--weights", metavar="FAMILY=PATH_OR_NAME", action="append", default=[], help="real weights")
     parser.add_argument("--dtype", choices=DTYPES, help="of real weights")
+    parser.add_argument("--against", metavar="REV", help="tell what changed since this commit of the checkout here")
     parser.add_argument("--device-map", metavar="MAP", help="of real weights, such as auto")
     return parser.parse_args(arguments)
 
@@ -106,11 +121,30 @@ def _requests(options: argparse.Namespace) -> tuple[Request, ...]:
 
 def _measure(requests: tuple[Request, ...], options: argparse.Namespace) -> ExitStatus:
     run = time.strftime("here-%Y%m%d-%H%M%S", time.gmtime())
+    folder = _run_folder(run)
+    (folder / "plan.json").write_text(plan_text(_plan(run, requests, options.device)), encoding="utf-8")
+    screen = Screen(output=folder / "records" / "here.jsonl")
+    _measure_cell(_CELL, requests, options, screen=screen, folder=folder, environ=os.environ)
+    return screen.end(run, len(requests))
+
+
+def _run_folder(run: str) -> Path:
     folder = reports_folder() / "runs" / run
     for part in ("records", "benchmarks", "logs"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    (folder / "plan.json").write_text(plan_text(_plan(run, requests, options.device)), encoding="utf-8")
-    screen = Screen(output=folder / "records" / "here.jsonl")
+    return folder
+
+
+def _measure_cell(
+    name: str,
+    requests: tuple[Request, ...],
+    options: argparse.Namespace,
+    *,
+    screen: Screen,
+    folder: Path,
+    environ: Mapping[str, str],
+) -> None:
+    """Measure variants in one worker of the active interpreter, started with ``environ``."""
     with tempfile.TemporaryDirectory(prefix="prompt-bench-") as scratch:
         settings = Settings(
             limit_s=_LIMIT_S,
@@ -122,24 +156,104 @@ def _measure(requests: tuple[Request, ...], options: argparse.Namespace) -> Exit
             weights=options.weights,
         )
         job = Job(
-            root=str(ROOT), behind=(), output=str(screen.output), run=run, machine=machine_facts(), settings=settings
+            root=str(ROOT),
+            behind=(),
+            output=str(screen.output),
+            run=folder.name,
+            machine=machine_facts(),
+            settings=settings,
         )
-        cell = CellFacts(id=_CELL, python=platform.python_version(), matrix=_CELL)
+        cell = CellFacts(id=name, python=platform.python_version(), matrix=_CELL)
         entry = CellJob(
             cell=cell,
             overlays=(),
-            log=str(folder / "logs" / "here.log"),
-            benchmarks=str(folder / "benchmarks" / "here.json"),
+            log=str(folder / "logs" / f"{name}.log"),
+            benchmarks=str(folder / "benchmarks" / f"{name}.json"),
             scratch=str(Path(scratch) / "cases"),
             requests=requests,
         )
-        log = folder / "logs" / "here.worker.log"
-        client = WorkerClient(Path(sys.executable), job, scratch=Path(scratch), log=log, environ=os.environ)
+        log = folder / "logs" / f"{name}.worker.log"
+        client = WorkerClient(Path(sys.executable), job, scratch=Path(scratch), log=log, environ=environ)
         try:
             client.measure(entry, screen.take)
         finally:
             client.close()
-    return screen.end(run, len(requests))
+
+
+def _measure_against(requests: tuple[Request, ...], options: argparse.Namespace) -> ExitStatus:
+    """Measure the checkout as a commit has it and as its files are now, side by side, and print the difference."""
+    from harness.against.checkout import find_checkout
+    from harness.against.difference import difference, place_of
+    from harness.against.render import terminal
+    from harness.against.told import Told
+    from harness.contracts.records import read_records
+
+    run, begin = time.strftime("here-%Y%m%d-%H%M%S", time.gmtime()), time.monotonic()
+    folder = _run_folder(run)
+    now = find_checkout(Path.cwd())
+    with tempfile.TemporaryDirectory(prefix="prompt-bench-") as scratch:
+        sides = {_BEFORE: now.export(options.against, Path(scratch)), _CELL: now}
+        for side in sides.values():
+            _check_origin(side)
+        plan = replace(_plan(run, requests, options.device), cells=())
+        cells = [replace(_plan(run, requests, options.device).cells[0], id=name) for name in sides]
+        (folder / "plan.json").write_text(plan_text(plan.with_cells(cells)), encoding="utf-8")
+
+        def ask(wanted: tuple[Request, ...], again: str = "") -> tuple[list[Record], list[Record]]:
+            screens = [Screen(output=folder / "records" / f"{name}{again}.jsonl", quiet=True) for name in sides]
+            with ThreadPoolExecutor(len(sides)) as pool:
+                futures = [
+                    pool.submit(
+                        _measure_cell,
+                        name,
+                        wanted,
+                        options,
+                        screen=screen,
+                        folder=folder,
+                        environ=side.environment(os.environ),
+                    )
+                    for (name, side), screen in zip(sides.items(), screens, strict=True)
+                ]
+                for future in futures:
+                    future.result()
+            before, after = (list(read_records(screen.output)) for screen in screens)
+            return before, after
+
+        found = difference(*ask(requests))
+        flipped = {place_of(one) for one in found.flips if one.variant}
+        if again := tuple(one for one in requests if place_of(one) in flipped):
+            repeated = difference(*ask(again, ".again"))
+            steady = {place_of(one) for one in repeated.flips}
+            found = found.without({("", place) for place in flipped - steady})
+    told = Told(
+        package=now.package,
+        before=options.against,
+        after="the files here",
+        ring="every variant that was asked for",
+        difference=found,
+        seconds=time.monotonic() - begin,
+        run=run,
+    )
+    print(terminal(told))
+    if not found.count:
+        return ExitStatus.NOTHING_MEASURED
+    return ExitStatus.NEEDS_A_PERSON if found.breaks else ExitStatus.AS_EXPECTED
+
+
+def _check_origin(side: Checkout) -> None:
+    """Make sure that a worker imports the package from a checkout, whatever is installed.
+
+    Raises :class:`UsageError` when something else comes first.
+    """
+    code = f"import importlib.util as u; print(u.find_spec({side.package!r}).origin)"
+    done = subprocess.run(  # noqa: S603 - this interpreter
+        [sys.executable, "-P", "-c", code],
+        capture_output=True, text=True, env=side.environment(os.environ), check=False,
+    )  # fmt: skip
+    if not Path(done.stdout.strip()).is_relative_to(side.code):
+        where = done.stdout.strip() or done.stderr.strip()[-200:]
+        message = f"{side.package} is imported from {where}, not from {side.code}; uninstall it, or use another venv"
+        raise UsageError(message)
 
 
 def _plan(run: str, requests: tuple[Request, ...], device: str) -> Plan:
@@ -157,15 +271,16 @@ def _plan(run: str, requests: tuple[Request, ...], device: str) -> Plan:
 
 @dataclass(kw_only=True)
 class Screen:
-    """Prints a line for each record as it is written to ``output``, and counts outcomes."""
+    """Prints a line for each record as it is written to ``output``, and counts outcomes; nothing when ``quiet``."""
 
     output: Path
+    quiet: bool = False
     tally: Counter[str] = field(default_factory=Counter)
     _read: int = 0
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Take an event of the worker; records are read from where it writes them."""
-        if event["event"] not in {"record", "state"}:
+        if self.quiet or event["event"] not in {"record", "state"}:
             return
         with self.output.open("rb") as output:
             output.seek(self._read)

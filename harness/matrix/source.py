@@ -73,7 +73,7 @@ def _commit(url: str, ref: str) -> str:
     lines = [line.split("\t") for line in _git("ls-remote", "--", url, ref, f"{ref}^{{}}").splitlines()]
     # An annotated tag is listed twice; the line with ^{} is the commit that it stands for.
     found = {name: commit for commit, name in lines}
-    for name in (f"refs/tags/{ref}^{{}}", f"refs/heads/{ref}", f"refs/tags/{ref}", ref):
+    for name in (f"refs/tags/{ref}^{{}}", f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/{ref}", ref):
         if name in found:
             return found[name]
     message = f"{redact(url)} has no branch or tag {ref!r}; give a full commit instead"

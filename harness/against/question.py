@@ -1,0 +1,159 @@
+"""What is held against what (pure): two versions of one package, the rest alike, as the text of a matrix."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import UsageError
+from harness.interface import variant_id
+from harness.matrix.source import Unreachable, fix, is_source, problem
+from harness.packages import PACKAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import date
+
+    from harness.matrix.cases import Case
+
+TORCH = "2.13.0"
+PYTHON = "3.11"
+LIMIT_S = 60
+
+LEFT_OUT = (
+    "!prompt_learning_properties", "!by_hand_*", "!configurations", "!several_adapters_state", "!training_gradients",
+)  # fmt: skip
+"""Cases that are asked by name alone: they take minutes in a cell."""
+
+OTHER = {"peft": "transformers", "transformers": "peft"}
+"""The package that a plain version after ``--with`` is of."""
+
+SIDES = ("before", "after")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Two pins of ``package``, each beside every one of ``companions`` (pins of other packages).
+
+    ``as_of`` is the day whose releases everything else is taken from (None: today).
+    """
+
+    package: str
+    before: str
+    after: str
+    companions: tuple[Mapping[str, str], ...]
+    python: str = PYTHON
+    as_of: date | None = None
+    cases: tuple[str, ...] = field(default=LEFT_OUT)
+
+    @property
+    def title(self) -> str:
+        """Return the question in words."""
+        return f"{self.package} {shown(self.before)} against {shown(self.after)}"
+
+
+def shown(pin: str) -> str:
+    """Return a pin as a person reads it: a commit by ten digits of its hash, a checkout by its folder."""
+    if not is_source(pin):
+        return pin
+    if not pin.startswith("git+"):
+        return Path(pin).name
+    url, _, ref = pin.removeprefix("git+").rpartition("@")
+    name = url.rstrip("/").rpartition("/")[2].removesuffix(".git")
+    whole = len(ref) == 40 and not set(ref) - set("0123456789abcdef")  # noqa: PLR2004 - a full hash
+    return f"{name}@{ref[:10] if whole else ref}"
+
+
+def fixed(pin: str) -> str:
+    """Fix a branch or a tag to its commit and a checkout to its absolute path, so that both rings ask the same.
+
+    Raises :class:`UsageError` for what is written wrongly or cannot be had.
+    """
+    if not is_source(pin):
+        return pin
+    if words := problem(pin):
+        message = f"{words}; or give a release, or the path of a checkout"
+        raise UsageError(message)
+    if not pin.startswith("git+"):
+        return str(Path(pin).expanduser().resolve())
+    try:
+        return fix(pin)
+    except Unreachable as error:
+        message = f"{error}; name another branch, tag, commit or pull/N/head"
+        raise UsageError(message) from None
+
+
+def read_companion(text: str, package: str) -> dict[str, str]:
+    """Read what stands beside: ``NAME==VERSION`` or ``NAME=SOURCE``, joined by commas; a plain version is of the other.
+
+    Raises :class:`UsageError` for a package that no cell pins, or for the one that is asked about.
+    """
+    pins = {}
+    for part in filter(None, (one.strip() for one in text.split(","))):
+        name, equals, pin = part.partition("=")
+        if not equals or is_source(name):
+            name, pin = OTHER.get(package, "transformers"), part
+        name, pin = name.strip(), pin.removeprefix("=").strip()
+        if name not in PACKAGES or name == package:
+            others = ", ".join(one for one in PACKAGES if one != package)
+            message = f"--with {part!r} is of none of {others}; write transformers==5.24.0, or a version alone"
+            raise UsageError(message)
+        pins[name] = fixed(pin)
+    return pins
+
+
+def matrix_text(question: Question) -> str:
+    """Write the matrix that has both sides beside each companion, before and after in turn.
+
+    Raises :class:`UsageError` when the sides are the same.
+    """
+    if question.before == question.after:
+        message = f"both sides are {shown(question.before)}; name two that differ"
+        raise UsageError(message)
+    lines = [
+        "[matrix]",
+        f"title = {_text(question.title)}",
+        f"python = {_text(question.python)}",
+        f"limit-seconds = {LIMIT_S}",
+        "latency = false",
+        f"cases = [{', '.join(map(_text, question.cases))}]",
+    ]
+    for companion in question.companions:
+        pins = {"torch": TORCH, "sentence-transformers": "newest", **companion}
+        for side in SIDES:
+            lines += ["", "[[cell]]", f"why = {_text(side)}"]
+            lines += [f"as-of = {question.as_of.isoformat()}"] if question.as_of else []
+            lines += [f"{name} = {_text(pin)}" for name, pin in pins.items()]
+            lines.append(f"{question.package} = {_text(getattr(question, side))}")
+    return "\n".join(lines) + "\n"
+
+
+def _text(text: str) -> str:
+    """Write a TOML string; JSON's escapes are among TOML's."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def quick_ring(chosen: Sequence[tuple[Case, Mapping[str, str]]]) -> str:
+    """Choose a variant for each case and method, as a case expression.
+
+    Taken is the variant that has most values of axes which no chosen one of its case has yet, so that the ring sees
+    every family, the first of equals.
+    """
+    groups: dict[tuple[str, str], list[Mapping[str, str]]] = {}
+    for case, variant in chosen:
+        groups.setdefault((case.name, variant.get("method", "")), []).append(variant)
+    seen: dict[str, set[tuple[str, str]]] = {}
+    ring = []
+    for (name, _), variants in groups.items():
+        known = seen.setdefault(name, set())
+        best = max(variants, key=lambda variant: len(set(variant.items()) - known))
+        known.update(best.items())
+        ring.append((name, best))
+    return expression(ring)
+
+
+def expression(variants: Iterable[tuple[str, Mapping[str, str]]]) -> str:
+    """Write the case expression that means exactly these variants."""
+    return ",".join(dict.fromkeys(f"{name}:{variant_id(variant)}" for name, variant in variants))

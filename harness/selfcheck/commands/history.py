@@ -1,0 +1,90 @@
+"""``history``: forty real commits of PEFT, each against its parent."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.errors import ExitStatus, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.against.told import Told
+    from harness.bisect.repository import Repository
+    from harness.selfcheck.history import Change
+
+
+@click.command(epilog="Example: python -m harness.selfcheck history --quick --only 2189")
+@click.option("--repo", metavar="PATH_OR_URL", default="https://github.com/huggingface/peft", show_default=True)
+@click.option("--only", "pulls", metavar="PULL", type=int, multiple=True, help="Only this pull request; repeatable.")
+@click.option("--quick", is_flag=True, help="The quick ring alone, for all; those that touched nothing have no other.")
+@click.option("--fresh", is_flag=True, help="Measure what was measured before.")
+@click.option("--write", is_flag=True, help="Write docs/history.md from what is measured.")
+@click.option("-j", "--jobs", type=click.IntRange(1), help="Workers at a time (default: cores, as memory allows).")
+def history(*, repo: str, pulls: Sequence[int], quick: bool, fresh: bool, write: bool, jobs: int | None) -> None:
+    """Hold commits that touched prompt learning, and twenty that did not, against their parents.
+
+    The exit status is 1 when one that did not touch it is told to change something.
+    """
+    from harness.against.render import data_of, terminal
+    from harness.bisect.repository import Repository
+    from harness.paths import ROOT, reports_folder
+    from harness.selfcheck.history import HISTORY, page
+
+    chosen = [one for one in HISTORY if not pulls or one.pull in pulls]
+    if unknown := set(pulls) - {one.pull for one in chosen}:
+        message = f"no pull request {min(unknown)} in the history; leave out --only, or name one of docs/history.md"
+        raise UsageError(message)
+    folder = reports_folder() / "history"
+    folder.mkdir(parents=True, exist_ok=True)
+    repository = None
+    for one in chosen:
+        path = folder / f"{one.commit}.json"
+        if path.is_file() and not fresh:
+            continue
+        repository = repository or Repository(repo)
+        told = _measure(one, repository, quick=quick or not one.touched, jobs=jobs)
+        click.echo(f"#{one.pull}, {one.about}\n{terminal(told)}")
+        data = {**data_of(told), "transformers": _transformers(told)}
+        path.write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
+    measured: dict[str, Any] = {
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")
+    }
+    if write:
+        versions = {commit: found["transformers"] for commit, found in measured.items()}
+        target = ROOT / "docs" / "history.md"
+        target.write_text(page(measured, versions), encoding="utf-8")
+        click.echo(f"wrote {target}")
+    alarms = [one.pull for one in chosen if not one.touched and measured[one.commit]["causes"]]
+    for pull in alarms:
+        click.echo(f"#{pull} did not touch prompt learning, and is told to change something")
+    sys.exit(int(ExitStatus.NEEDS_A_PERSON if alarms else ExitStatus.AS_EXPECTED))
+
+
+def _measure(one: Change, repository: Repository, *, quick: bool, jobs: int | None) -> Told:
+    from harness.against.flow import Against
+    from harness.against.question import Question
+    from harness.matrix.cases import load_cases
+    from harness.matrix.plan import Selection
+    from harness.matrix.spec import NEWEST
+    from harness.run.runs import new_run
+
+    commit = repository.resolve(one.commit)
+    question = Question(
+        package="peft",
+        before=repository.source(repository.resolve(f"{commit}^")),
+        after=repository.source(commit),
+        companions=({"transformers": NEWEST},),
+        as_of=one.day,
+    )
+    comparison = Against(question, load_cases(), Selection(), new_run(f"history-{one.pull}"), jobs=jobs)
+    return comparison.measure(quick=quick)
+
+
+def _transformers(told: Told) -> str:
+    """Return the transformers that stood beside both sides."""
+    return next((after.cell.packages["transformers"] for _, _, after in told.difference.compared), "")
