@@ -174,6 +174,12 @@ def fuzz(session: nox.Session) -> None:
     selfcheck(session, "fuzz", *session.posargs)
 
 
+@nox.session(venv_backend="none", requires=["harness"], default=False)
+def history(session: nox.Session) -> None:
+    """Hold forty real commits of PEFT against their parents, and write docs/history.md (an hour)."""
+    selfcheck(session, "history", "--write", *session.posargs)
+
+
 @nox.session(name="repro-check", venv_backend="none", requires=["harness"], default=False)
 def repro_check(session: nox.Session) -> None:
     """Run the scripts of fifteen known defects with uv, and hold each against its record."""
@@ -195,6 +201,6 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
     session.run("lint-imports")
-    session.run("zizmor", "--offline", "--quiet", ".github/workflows")
+    session.run("zizmor", "--offline", "--quiet", ".github")
     session.run("python", "-m", "harness", "cases", "check")
     session.run("python", "-m", "harness", "cases", "catalogue")

@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.against.last_time import lines_of, since_last_time
+from harness.contracts.records import read_run
 from harness.errors import CaseError, ExitStatus, UsageError
+from harness.escape import printable
 from harness.explain.propose import proposed_diff
 from harness.judge.origin import published_with
 from harness.judge.summary import summarise
 from harness.judge.verdicts import Verdict
+from harness.paths import reports_folder
 from harness.report.files import write_reports
 from harness.report.terminal import console, print_summary
 from harness.run.pipeline import How, run_matrix
+from harness.run.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -66,6 +71,8 @@ def judge_and_report(
         summary = replace(summary, records=tuple(published_with(run.id).records))
     part = summary.part(case, cells) if case or cells else summary
     print_summary(part, console())
+    for line in _since_last_time(run, summary.matrix):
+        click.echo(line)
     for path in write_reports(summary, _proposal(summary)):
         click.echo(f"wrote {path}")
     if not watched:
@@ -73,6 +80,15 @@ def judge_and_report(
     status = part.exit_status(watched)
     click.echo(f"verdict: {_verdict_words(part, status, watched)} (exit {int(status)})")
     return status
+
+
+def _since_last_time(run: Run, matrix: str) -> list[str]:
+    """Say what changed since the matrix was measured before; nothing on a machine that knows of no time before."""
+    path = reports_folder() / "store.sqlite"
+    if not path.is_file():
+        return []
+    found = since_last_time(run.id, read_run(run.folder), Store(path).of_matrix(matrix))
+    return [printable(line) for line in lines_of(found)]
 
 
 def watched_verdicts(names: Sequence[str], never: str) -> frozenset[Verdict]:

@@ -184,7 +184,7 @@ def _measure_against(requests: tuple[Request, ...], options: argparse.Namespace)
     """Measure the checkout as a commit has it and as its files are now, side by side, and print the difference."""
     from harness.against.checkout import find_checkout
     from harness.against.difference import difference, place_of
-    from harness.against.render import terminal
+    from harness.against.render import answer_of, terminal
     from harness.against.told import Told
     from harness.contracts.records import read_records
 
@@ -234,7 +234,7 @@ def _measure_against(requests: tuple[Request, ...], options: argparse.Namespace)
         seconds=time.monotonic() - begin,
         run=run,
     )
-    print(terminal(told))
+    print(terminal(answer_of(told)))
     if not found.count:
         return ExitStatus.NOTHING_MEASURED
     return ExitStatus.NEEDS_A_PERSON if found.breaks else ExitStatus.AS_EXPECTED

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from harness.against.difference import Change, Difference, difference, flip_of
 from harness.against.flow import of_runs
+from harness.against.last_time import lines_of, since_last_time
 from harness.against.question import Question, matrix_text, quick_ring, read_companion, shown
 from harness.against.render import LONGEST_COMMENT, Format, render
 from harness.against.told import Told
@@ -29,6 +30,7 @@ from harness.matrix.cases import load_cases, read_selector, select_variants
 from harness.matrix.read import parse_matrix
 from harness.paths import ROOT
 from harness.run.runs import Run
+from tests.checkouts import CASE, make_checkout
 from tests.planted import LLAMA, record, state_record, write_run
 
 if TYPE_CHECKING:
@@ -269,50 +271,23 @@ def test_two_runs_are_held_against_each_other(tmp_path: Path, monkeypatch: pytes
     assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["broke"] is True
 
 
-FAULT = "        prompt_embeddings = self.embedding(indices)\n"
+def test_what_changed_since_last_time_is_told() -> None:
+    """Held against the newest earlier record of the same place; what is not new, or never was measured, is none."""
+    first, second, third = (
+        replace(record(OLD, outcome), run=run) for outcome, run in (("error", "a"), ("passed", "b"), ("wrong", "c"))
+    )
+    found = since_last_time("c", [third], [first, second, third])
+    assert [one.change for one in found.flips] == [Change.BROKEN]
+    assert "broken 1 x passed -> " in "\n".join(lines_of(found))
+    assert lines_of(since_last_time("c", [second], [first, second])) == []
+    assert lines_of(since_last_time("c", [third], [third])) == []
+    assert "no difference" in lines_of(since_last_time("c", [third], [replace(third, run="b")]))[0]
 
 
 @pytest.fixture(scope="module")
 def checkout(old_environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a repository of peft 0.13.0 with two commits: as it was released, and with prompt tuning broken."""
-    folder = tmp_path_factory.mktemp("checkout") / "peft"
-    (overlay,) = (one for one in old_environment.overlays if (one / "peft").is_dir())
-    shutil.copytree(overlay / "peft", folder / "src" / "peft", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "pyproject.toml").write_text(
-        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
-        '[project]\nname = "peft"\nversion = "0.13.0"\n'
-        '[tool.setuptools.packages.find]\nwhere = ["src"]\n',
-        encoding="utf-8",
-    )
-    (folder / ".gitignore").write_text("__pycache__/\n*.egg-info/\nbuild/\n", encoding="utf-8")
-    git(folder, "init", "--quiet", "--initial-branch=main")
-    commit(folder, "as it was released")
-    file = folder / "src" / "peft" / "tuners" / "prompt_tuning" / "model.py"
-    text = file.read_text(encoding="utf-8")
-    assert FAULT.strip() in text
-    file.write_text(
-        text.replace(FAULT.strip(), "raise RuntimeError('planted')\n" + FAULT.rstrip("\n")), encoding="utf-8"
-    )
-    commit(folder, "with a fault")
-    return folder
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """Run git as somebody."""
-    who = {f"GIT_{role}_{part}": "a@b" for role in ("AUTHOR", "COMMITTER") for part in ("NAME", "EMAIL")}
-    done = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, cwd=folder, env={**os.environ, **who}, check=True
-    )
-    return done.stdout.strip()
-
-
-def commit(folder: Path, title: str) -> None:
-    """Commit everything."""
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "-m", title)
-
-
-CASE = "generate_with_cache:llama-prompt_tuning-uncached,generate_with_cache:llama-p_tuning-uncached"
+    """Make a repository with a planted fault in its last commit."""
+    return make_checkout(tmp_path_factory.mktemp("checkout") / "peft", old_environment)
 
 
 def test_a_planted_fault_is_told_and_nothing_else(checkout: Path, tmp_path: Path) -> None:

@@ -6,17 +6,17 @@ stands between backticks, where it is neither Markdown nor a mention of anybody.
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+from harness.against.answer import Answer, AnsweredCause, AnsweredFlip, Side, answer_text
 from harness.against.difference import Change
 from harness.contracts.record import VariantRecord, json_line
-from harness.escape import markdown, markdown_code, one_line, printable
-from harness.interface import Outcome
+from harness.escape import markdown_code, one_line, printable
+from harness.interface import Outcome, variant_id
 from harness.latency.statistics import Difference as Latency
-from harness.latency.verdicts import as_data, sentence
+from harness.latency.verdicts import sentence
 from harness.program import PROGRAM
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from harness.against.told import Told
     from harness.contracts.record import Record
 
-SCHEMA = 1
-"""Version of the JSON. 1: the first."""
-
 LONGEST_COMMENT = 65_536
 """Characters of a comment on GitHub; it refuses longer ones."""
 
 _WIDEST = 300
 _CAUSES = 20
 """Causes that a terminal shows; every format for programs has them all."""
+
+_CASES = 6
+"""Cases that are named beside that of an example."""
 
 
 class Format(StrEnum):
@@ -51,15 +51,15 @@ def render(told: Told, form: Format, *, table: bool = False) -> str:
     """Write a difference; with ``table`` every flipped variant, not only an example of each cause."""
     match form:
         case Format.TERMINAL:
-            return terminal(told, table=table)
+            return terminal(answer_of(told), table=table)
         case Format.COMMENT:
-            return comment(told, table=table)
+            return comment(answer_of(told), table=table)
         case Format.JUNIT:
             return junit(told)
         case Format.REPORTLOG:
             return reportlog(told)
         case Format.JSON:
-            return json.dumps(data_of(told), ensure_ascii=False, indent=1)
+            return answer_text(answer_of(told))
 
 
 def verdict(told: Told) -> str:
@@ -93,28 +93,22 @@ def repro(told: Told, one: Flip) -> str:
     return f"{PROGRAM} repro {one.case} --matrix {told.matrix} --cell {cell} --variant {variant} -o repro.py"
 
 
-def terminal(told: Told, *, table: bool = False) -> str:
+def terminal(answer: Answer, *, table: bool = False) -> str:
     """Write the difference as plain lines, the gravest first."""
-    lines = [f"{told.title}: {verdict(told)} ({told.ring}, {told.seconds:.0f} s)"]
-    for cause in told.difference.causes[:_CAUSES]:
-        example = cause.representative
-        lines += ["", f"{str(cause.change).upper()} {len(cause.flips)} x {_title(cause)}"]
-        lines += [f"  beside {name}" for name in cause.companions if name]
-        lines += [
-            f"  before  {_words(example.before, cause.before)}",
-            f"  after   {_words(example.after, cause.after)}",
-        ]
-        lines += [f"  {name}: {one} | {other}" for name, (one, other) in example.counts.items()]
-        lines.append(f"  e.g.    {example.name}{_others(cause)}")
-        if script := repro(told, example):
-            lines.append(f"  script  {script}")
-    if len(told.difference.causes) > _CAUSES:
-        lines += ["", f"and {len(told.difference.causes) - _CAUSES} more causes; --format json has them all"]
-    if told.timed:
-        lines += ["", *(sentence(row) for row in told.timed if row.difference is not Latency.SAME)]
+    lines = [f"{answer.title}: {answer.verdict} ({answer.ring}, {answer.seconds:.0f} s)"]
+    for cause in answer.causes[:_CAUSES]:
+        lines += ["", f"{cause.change.upper()} {len(cause.variants)} x {_title(cause)}"]
+        lines += [f"  beside  {name}" for name in cause.companions if name]
+        lines += [f"  before  {cause.example_before}", f"  after   {cause.example_after}"]
+        lines += [f"  counts  {line}" for line in _counts(cause)]
+        lines.append(f"  e.g.    {cause.example}{_others(cause)}")
+        lines += [f"  script  {cause.script}"] if cause.script else []
+    if len(answer.causes) > _CAUSES:
+        lines += ["", f"and {len(answer.causes) - _CAUSES} more causes; --format json has them all"]
+    lines += ["", *answer.timed] if answer.timed else []
     if table:
-        lines += ["", *(_row(one) for one in told.difference.flips)]
-    lines += ["", *notes(told)]
+        lines += ["", *(_row(one) for cause in answer.causes for one in cause.variants)]
+    lines += ["", *answer.notes]
     return printable("\n".join(lines))
 
 
@@ -135,7 +129,7 @@ def _few(names: Iterable[str]) -> str:
     return "; ".join(one_line(one)[:_WIDEST] for one in listed[:3]) + ("; ..." if len(listed) > 3 else "")  # noqa: PLR2004
 
 
-def _title(cause: Cause) -> str:
+def _title(cause: AnsweredCause) -> str:
     match cause.change:
         case Change.MENDED:
             return cause.before
@@ -145,9 +139,13 @@ def _title(cause: Cause) -> str:
             return cause.after
 
 
-def _others(cause: Cause) -> str:
-    more = [name for name in cause.cases if name != cause.representative.case]
-    return f", also in {', '.join(more[:6])}{', ...' if len(more) > 6 else ''}" if more else ""  # noqa: PLR2004
+def _counts(cause: AnsweredCause) -> list[str]:
+    return [f"{name} {before} | {after}" for name, (before, after) in cause.variants[0].counts.items()]
+
+
+def _others(cause: AnsweredCause) -> str:
+    shown, more = cause.also_in[:_CASES], ", ..." if len(cause.also_in) > _CASES else ""
+    return f", also in {', '.join(shown)}{more}" if shown else ""
 
 
 def _words(record: Record, mechanism: str) -> str:
@@ -160,60 +158,68 @@ def _words(record: Record, mechanism: str) -> str:
     return f"{record.outcome}: {said}"[:_WIDEST] if said else str(record.outcome)
 
 
-def _row(one: Flip) -> str:
+def _row(one: AnsweredFlip) -> str:
     counts = ", ".join(f"{name} {before} | {after}" for name, (before, after) in one.counts.items())
+    name = f"{one.case}:{variant_id(one.variant)}" if one.variant else one.case
     what = counts or f"{one.before.result} -> {one.after.result}"
-    return f"{one.change}: {one.name} {what}" + (f" beside {one.companion}" if one.companion else "")
+    return f"{one.change}: {name} {what}" + (f" beside {one.companion}" if one.companion else "")
 
 
-def marker(told: Told) -> str:
+def marker(package: str) -> str:
     """Return the hidden line by which the comment of an earlier run is found, and updated in place."""
-    return f"<!-- prompt-learning-bench against {one_line(told.package).replace('-->', '')} -->"
+    word = "".join(letter for letter in package if letter.isalnum() or letter == "-")
+    return f"<!-- prompt-learning-bench against {word} -->"
 
 
-def comment(told: Told, *, table: bool = False) -> str:
+def comment(answer: Answer, *, table: bool = False) -> str:
     """Write Markdown for a pull request, cut at a whole cause where it would be too long."""
-    head = [marker(told), f"**{markdown(told.title)}**: {markdown(verdict(told))}", ""]
-    tail = [f"- {markdown(line)}" for line in notes(told)]
-    tail.append(f"- {markdown(told.ring)}, {told.seconds:.0f} s")
-    parts = [_comment_part(told, cause) for cause in told.difference.causes]
-    parts += [f"- `{markdown_code(sentence(row))}`\n" for row in told.timed if row.difference is not Latency.SAME]
-    if table and told.difference.flips:
-        rows = "\n".join(f"- `{markdown_code(_row(one))}`" for one in told.difference.flips)
-        parts.append(f"<details><summary>all {len(told.difference.flips)} variants</summary>\n\n{rows}\n\n</details>\n")
+    head = [marker(answer.package), f"`{_code(answer.title)}`: **{_html(answer.verdict)}**", ""]
+    tail = [f"- `{_code(line)}`" for line in answer.notes[:_CAUSES]]
+    tail.append(f"- `{_code(answer.ring)}`, {answer.seconds:.0f} s")
+    parts = [_comment_part(cause) for cause in answer.causes]
+    parts += [f"- `{_code(line)}`\n" for line in answer.timed]
+    if table and answer.causes:
+        flips = [one for cause in answer.causes for one in cause.variants]
+        rows = "\n".join(f"- `{_code(_row(one))}`" for one in flips)
+        parts.append(f"<details><summary>all {len(flips)} variants</summary>\n\n{rows}\n\n</details>\n")
     left = LONGEST_COMMENT - len("\n".join([*head, *tail])) - 200
-    shown: list[str] = []
+    told: list[str] = []
     for index, part in enumerate(parts):
         if len(part) + 1 > left:
-            shown.append(f"and {len(parts) - index} more; the artifact of the run has them all\n")
+            told.append(f"and {len(parts) - index} more; the artifact of the run has them all\n")
             break
-        shown.append(part)
+        told.append(part)
         left -= len(part) + 1
-    return "\n".join([*head, *shown, *tail]) + "\n"
+    return "\n".join([*head, *told, *tail]) + "\n"
 
 
-def _comment_part(told: Told, cause: Cause) -> str:
-    example = cause.representative
-    open_ = " open" if example.breaks else ""
-    what = f"<b>{cause.change}</b> {len(cause.flips)} x <code>{_html(_title(cause))}</code>"
+def _comment_part(cause: AnsweredCause) -> str:
+    what = f"<b>{_html(cause.change)}</b> {len(cause.variants)} x <code>{_html(_title(cause))}</code>"
     lines = [
-        f"<details{open_}><summary>{what}</summary>",
+        f"<details{' open' if cause.breaks else ''}><summary>{what}</summary>",
         "",
-        f"- before: `{markdown_code(_words(example.before, cause.before))}`",
-        f"- after: `{markdown_code(_words(example.after, cause.after))}`",
+        f"- before: `{_code(cause.example_before)}`",
+        f"- after: `{_code(cause.example_after)}`",
     ]
-    lines += [f"- {name}: {one} before, {other} after" for name, (one, other) in example.counts.items()]
-    lines.append(f"- e.g. `{markdown_code(example.name + _others(cause))}`")
-    lines += [f"- beside `{markdown_code(name)}`" for name in cause.companions if name]
-    if script := repro(told, example):
-        lines.append(f"- script: `{markdown_code(script)}`")
+    lines += [f"- `{_code(line)}`" for line in _counts(cause)]
+    lines.append(f"- e.g. `{_code(cause.example + _others(cause))}`")
+    lines += [f"- beside `{_code(name)}`" for name in cause.companions if name]
+    if cause.script:
+        lines.append(f"- script: `{_code(cause.script)}`")
     return "\n".join([*lines, "", "</details>", ""])
+
+
+def _code(text: str) -> str:
+    """Return a text to stand between backticks: never empty, which would end them."""
+    return markdown_code(text)[:_WIDEST] or " "
 
 
 def _html(text: str) -> str:
     """Return a text within an HTML element of a comment; a zero-width space keeps ``@name`` from being a mention."""
     text = one_line(text)[:_WIDEST].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return text.replace("@", "@\u200b").replace("`", "&#96;")
+    for sign in "`*_[]#":
+        text = text.replace(sign, f"&#{ord(sign)};")
+    return text.replace("@", "@\u200b")
 
 
 def junit(told: Told) -> str:
@@ -261,47 +267,52 @@ def _test_name(before: Record, after: Record) -> str:
     return printable(f"{record.case}[{'-'.join(record.variant.values())}]")
 
 
-def data_of(told: Told) -> dict[str, Any]:
-    """Return the difference for other programs."""
-    return {
-        "schema": SCHEMA,
-        "package": told.package,
-        "before": told.before,
-        "after": told.after,
-        "run": told.run,
-        "ring": told.ring,
-        "seconds": round(told.seconds, 1),
-        "broke": told.difference.breaks,
-        "compared": told.difference.count,
-        "same": dict(told.difference.same),
-        "causes": [
-            {
-                "change": str(cause.change),
-                "before": cause.before,
-                "after": cause.after,
-                "companions": list(cause.companions),
-                "example": cause.representative.name,
-                "repro": repro(told, cause.representative) or None,
-                "variants": [_flip_data(one) for one in cause.flips],
-            }
-            for cause in told.difference.causes
-        ],
-        "timed": [as_data(row) for row in told.timed],
-        "flaky": [_flip_data(one) for one in told.difference.flaky],
-        "missing": list(told.difference.missing),
-        "also_different": dict(told.also),
-        "notes": list(told.skipped),
-    }
+def answer_of(told: Told) -> Answer:
+    """Return a comparison as other programs read it."""
+    return Answer(
+        package=told.package,
+        before=told.before,
+        after=told.after,
+        run=told.run,
+        ring=told.ring,
+        seconds=round(told.seconds, 1),
+        verdict=verdict(told),
+        broke=told.difference.breaks,
+        compared=told.difference.count,
+        same=dict(told.difference.same),
+        causes=tuple(_cause(told, cause) for cause in told.difference.causes),
+        timed=tuple(sentence(row) for row in told.timed if row.difference is not Latency.SAME),
+        flaky=tuple(map(_flip, told.difference.flaky)),
+        missing=told.difference.missing,
+        notes=tuple(notes(told)),
+    )
 
 
-def _flip_data(one: Flip) -> dict[str, Any]:
-    return {
-        "change": str(one.change),
-        "breaks": one.breaks,
-        "companion": one.companion,
-        "case": one.case,
-        "variant": dict(one.variant),
-        "before": {"result": one.before.result, "words": one.before.words},
-        "after": {"result": one.after.result, "words": one.after.words},
-        "counts": {name: list(pair) for name, pair in one.counts.items()},
-    }
+def _cause(told: Told, cause: Cause) -> AnsweredCause:
+    example = cause.representative
+    return AnsweredCause(
+        change=str(cause.change),
+        breaks=any(one.breaks for one in cause.flips),
+        before=cause.before,
+        after=cause.after,
+        companions=cause.companions,
+        example=example.name,
+        example_before=_words(example.before, cause.before),
+        example_after=_words(example.after, cause.after),
+        also_in=tuple(name for name in cause.cases if name != example.case),
+        variants=tuple(map(_flip, (example, *(one for one in cause.flips if one is not example)))),
+        script=repro(told, example),
+    )
+
+
+def _flip(one: Flip) -> AnsweredFlip:
+    return AnsweredFlip(
+        change=str(one.change),
+        breaks=one.breaks,
+        companion=one.companion,
+        case=one.case,
+        variant=dict(one.variant),
+        before=Side(result=one.before.result, words=one.before.words),
+        after=Side(result=one.after.result, words=one.after.words),
+        counts=dict(one.counts),
+    )

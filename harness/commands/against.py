@@ -107,7 +107,7 @@ def _measured(
     from harness.against.companions import default_companions
     from harness.against.flow import Against
     from harness.against.question import LEFT_OUT, Question, fixed, read_companion
-    from harness.against.render import terminal
+    from harness.against.render import answer_of, terminal
     from harness.matrix.cases import load_cases
     from harness.matrix.plan import Selection, concrete_device
     from harness.run.runs import new_run
@@ -125,7 +125,7 @@ def _measured(
     comparison = Against(question, cases, selection, new_run("against"), jobs=jobs)
     told = comparison.measure(quick=True)
     if not quick:
-        click.echo(terminal(told), err=True)
+        click.echo(terminal(answer_of(told)), err=True)
         told = comparison.measure(quick=False)
     if budget:
         told = replace(told, timed=comparison.timed(budget))

@@ -30,7 +30,9 @@ def history(*, repo: str, pulls: Sequence[int], quick: bool, fresh: bool, write:
 
     The exit status is 1 when one that did not touch it is told to change something.
     """
-    from harness.against.render import data_of, terminal
+    from dataclasses import asdict
+
+    from harness.against.render import answer_of, terminal
     from harness.bisect.repository import Repository
     from harness.paths import ROOT, reports_folder
     from harness.selfcheck.history import HISTORY, page
@@ -48,8 +50,8 @@ def history(*, repo: str, pulls: Sequence[int], quick: bool, fresh: bool, write:
             continue
         repository = repository or Repository(repo)
         told = _measure(one, repository, quick=quick or not one.touched, jobs=jobs)
-        click.echo(f"#{one.pull}, {one.about}\n{terminal(told)}")
-        data = {**data_of(told), "transformers": _transformers(told)}
+        click.echo(f"#{one.pull}, {one.about}\n{terminal(answer_of(told))}")
+        data = {**asdict(answer_of(told)), "transformers": _transformers(told)}
         path.write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
     measured: dict[str, Any] = {
         path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")
