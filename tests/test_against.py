@@ -273,9 +273,8 @@ def test_two_runs_are_held_against_each_other(tmp_path: Path, monkeypatch: pytes
 
 def test_what_changed_since_last_time_is_told() -> None:
     """Held against the newest earlier record of the same place; what is not new, or never was measured, is none."""
-    first, second, third = (
-        replace(record(OLD, outcome), run=run) for outcome, run in (("error", "a"), ("passed", "b"), ("wrong", "c"))
-    )
+    outcomes = {"a": "error", "b": "passed", "c": "wrong"}
+    first, second, third = (replace(record(OLD, outcome), run=run) for run, outcome in outcomes.items())
     found = since_last_time("c", [third], [first, second, third])
     assert [one.change for one in found.flips] == [Change.BROKEN]
     assert "broken 1 x passed -> " in "\n".join(lines_of(found))
