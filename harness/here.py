@@ -189,12 +189,12 @@ def _measure_against(requests: tuple[Request, ...], options: argparse.Namespace)
     from harness.contracts.records import read_records
 
     run, begin = time.strftime("here-%Y%m%d-%H%M%S", time.gmtime()), time.monotonic()
-    folder = _run_folder(run)
     now = find_checkout(Path.cwd())
     with tempfile.TemporaryDirectory(prefix="prompt-bench-") as scratch:
         sides = {_BEFORE: now.export(options.against, Path(scratch)), _CELL: now}
         for side in sides.values():
             _check_origin(side)
+        folder = _run_folder(run)
         plan = replace(_plan(run, requests, options.device), cells=())
         cells = [replace(_plan(run, requests, options.device).cells[0], id=name) for name in sides]
         (folder / "plan.json").write_text(plan_text(plan.with_cells(cells)), encoding="utf-8")

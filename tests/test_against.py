@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.against.companions import oldest_working
 from harness.against.difference import Change, Difference, difference, flip_of
 from harness.against.flow import of_runs
 from harness.against.last_time import lines_of, since_last_time
@@ -244,6 +245,19 @@ def test_the_quick_ring_has_each_case_and_method_once() -> None:
     asked = Counter((case.name, variant.get("method", "")) for case, variant in chosen)
     assert Counter((name, variant.get("method", "")) for name, variant in taken) == Counter(set(asked))
     assert len({variant["model"] for name, variant in taken if name == "generate_families"}) > 1
+
+
+def test_the_oldest_companion_is_one_that_works_with_the_newest() -> None:
+    """What passes beside an older peft, or fails beside the newest, does not count."""
+    records = [
+        record({"peft": "0.13.0", "transformers": "4.40.2"}, "passed"),
+        record({"peft": "0.14.0", "transformers": "4.41.2"}, "error"),
+        record({"peft": "0.14.0", "transformers": "4.42.4"}, "passed"),
+        record({"peft": "0.14.0", "transformers": "4.43.4"}, "passed"),
+        state_record({"peft": "0.15.0", "transformers": "4.43.4"}),
+    ]
+    assert oldest_working(records, "peft", "transformers") == "4.42.4"
+    assert oldest_working([], "peft", "transformers") == ""
 
 
 def test_a_commit_is_shown_shortly() -> None:

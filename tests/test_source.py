@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,6 +67,7 @@ def test_a_cell_is_named_by_its_branch() -> None:
     cell = Cell(python="3.11", pins={"peft": url, "torch": "2.13.0"})
     assert cell.id == "peft@feature_new-torch2.13.0-py3.11"
     assert cell.floating
+    assert not replace(cell, pins={"peft": "git+https://github.com/huggingface/peft@" + "0123456789" * 4}).floating
     assert is_source(url)
     assert is_source("../peft")
     assert not is_source("0.13.0")

@@ -12,15 +12,17 @@ from harness.against.question import expression, matrix_text, quick_ring, shown
 from harness.against.told import Told
 from harness.contracts.record import VariantRecord
 from harness.contracts.records import read_run
-from harness.environments.locks import lock_book
+from harness.environments.locks import LockBook, lock_book
+from harness.environments.resolve import Lock
 from harness.errors import UsageError
 from harness.latency.sides import Sides, timed_variants
 from harness.latency.turns import abba
 from harness.latency.verdicts import rows_of
 from harness.matrix.plan import plan_run
 from harness.matrix.read import parse_matrix
+from harness.paths import cache_folder
 from harness.program import PROGRAM
-from harness.run.pipeline import How, run_matrix
+from harness.run.pipeline import How, resolve_all, run_matrix
 from harness.run.runs import Run
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class Against:
             planned = plan_run(self.matrix, self._cases, selection)
             ring = quick_ring([one for cell in planned for one in cell.variants])
             selection = replace(selection, case=ring)
+        self._resolve()
         run_matrix(self.matrix, self._cases, selection, self._run, self._how)
         found = self._difference(self._run)
         if wanted := self._wanted(found):
@@ -84,6 +87,20 @@ class Against:
             pairs={name: (one.id, other.id) for name, (one, other) in self.pairs.items()},
             also=self._also(),
         )
+
+    def _resolve(self) -> None:
+        """Resolve every cell, once for all rings; what was resolved today, and does not float, is not asked again.
+
+        The run gets the locks as well, so that any other command finds them beside its matrix.
+        """
+        if self._how.locks:
+            return
+        day = time.strftime("%Y%m%d", time.gmtime())
+        today = LockBook(cache_folder() / "against-locks" / f"{day}.json")
+        cells = list(self.matrix.cells)
+        answers = dict(zip(cells, resolve_all(cells, today, relock=False), strict=True))
+        lock_book(self.matrix).keep({cell: one for cell, one in answers.items() if isinstance(one, Lock)})
+        self._how = replace(self._how, locks=answers)
 
     def timed(self, budget_s: float) -> tuple[Row, ...]:
         """Time what is cached on both sides, call by call in turn, as ``compare`` does; corrected over all of it."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from harness.errors import UsageError
 from harness.interface import variant_id
 from harness.matrix.source import Unreachable, fix, is_source, problem
+from harness.matrix.spec import NEWEST
 from harness.packages import PACKAGES
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ SIDES = ("before", "after")
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Two pins of ``package``, each beside every one of ``companions`` (pins of other packages).
+    """Two pins of ``package``, each beside every one of ``companions`` (pins of other packages, over the defaults).
 
     ``as_of`` is the day whose releases everything else is taken from (None: today).
     """
@@ -121,7 +122,7 @@ def matrix_text(question: Question) -> str:
         f"cases = [{', '.join(map(_text, question.cases))}]",
     ]
     for companion in question.companions:
-        pins = {"torch": TORCH, "sentence-transformers": "newest", **companion}
+        pins = {"torch": TORCH, "sentence-transformers": NEWEST, **companion}
         for side in SIDES:
             lines += ["", "[[cell]]", f"why = {_text(side)}"]
             lines += [f"as-of = {question.as_of.isoformat()}"] if question.as_of else []

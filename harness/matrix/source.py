@@ -39,6 +39,12 @@ def is_source(value: str) -> bool:
     return value.startswith("git+") or "/" in value
 
 
+def is_fixed(value: str) -> bool:
+    """Return whether a source means the same for ever: a whole commit of a git URL."""
+    git = _GIT.fullmatch(value)
+    return git is not None and _COMMIT.fullmatch(git["ref"] or "") is not None
+
+
 def problem(value: str) -> str | None:
     """Say what is wrong with how a source is written; None when nothing is."""
     if value.startswith("git+") and not _GIT.fullmatch(value):

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from harness.matrix.source import is_source, slug
+from harness.matrix.source import is_fixed, is_source, slug
 from harness.packages import BASE_PACKAGES, LAYER_PACKAGES, OVERLAY_PACKAGES, PACKAGES, SHORT_NAMES
 
 if TYPE_CHECKING:
@@ -57,10 +57,13 @@ class Cell:
     def floating(self) -> bool:
         """Return whether a pin is no version, so that the cell means something else every day.
 
-        What is newest on a day stays so.
+        What is newest on a day stays so, and so does a commit.
         """
         fixed = {NEWEST} if self.as_of else set()
-        return any((is_newest(pin) and pin not in fixed) or is_source(pin) for pin in self.pins.values())
+        return any(
+            (is_newest(pin) and pin not in fixed) or (is_source(pin) and not is_fixed(pin))
+            for pin in self.pins.values()
+        )
 
     @property
     def base_id(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from harness.contracts.job import Request
@@ -25,6 +25,8 @@ from harness.run.store import Store, warn
 from harness.run.workers import Measurement, WorkItem, settings_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.contracts.record import VariantRecord
     from harness.environments.locks import LockBook
     from harness.matrix.cases import Case
@@ -43,12 +45,14 @@ class How:
     """How a matrix is measured: ``fresh`` measures what is known, ``relock`` resolves what is locked.
 
     ``jobs`` are workers at a time (None: as cores and memory allow); without ``fork`` each cell gets a fresh process.
+    ``locks`` are those of cells that somebody has resolved just now; the resolver is not asked for them.
     """
 
     fresh: bool = False
     relock: bool = False
     jobs: int | None = None
     fork: bool = True
+    locks: Mapping[Cell, Lock | Unresolved] = field(default_factory=dict)
 
 
 def run_matrix(matrix: Matrix, cases: tuple[Case, ...], selection: Selection, run: Run, how: How | None = None) -> None:
@@ -68,7 +72,9 @@ def run_matrix(matrix: Matrix, cases: tuple[Case, ...], selection: Selection, ru
 def _measure(matrix: Matrix, planned: tuple[PlannedCell, ...], selection: Selection, run: Run, how: How) -> None:
     store = Store(reports_folder() / "store.sqlite")
     take_in_unfinished(store)
-    locks = resolve_all([one.cell for one in planned], lock_book(matrix), relock=how.relock)
+    asked = [one.cell for one in planned if one.cell not in how.locks]
+    resolved = {**how.locks, **dict(zip(asked, resolve_all(asked, lock_book(matrix), relock=how.relock), strict=True))}
+    locks = [resolved[one.cell] for one in planned]
     items, reused = divide(planned, locks, matrix, run, None if how.fresh else store)
     progress = Progress(sum(len(item.requests) for item in items), reused=reused)
     progress.start()
