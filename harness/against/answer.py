@@ -48,7 +48,10 @@ class AnsweredFlip:
 
 @dataclass(frozen=True, kw_only=True)
 class AnsweredCause:
-    """Variants that changed in one way for one cause; ``script`` is the command for a script that shows it."""
+    """Variants that changed in one way for one cause.
+
+    ``again`` is the command that asks its example alone, ``script`` the one for a script that shows it.
+    """
 
     change: str
     breaks: bool
@@ -60,6 +63,7 @@ class AnsweredCause:
     example_after: str
     also_in: tuple[str, ...]
     variants: tuple[AnsweredFlip, ...]
+    again: str = ""
     script: str = ""
 
 

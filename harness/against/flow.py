@@ -20,6 +20,7 @@ from harness.latency.turns import abba
 from harness.latency.verdicts import rows_of
 from harness.matrix.plan import plan_run
 from harness.matrix.read import parse_matrix
+from harness.matrix.source import redact
 from harness.paths import cache_folder
 from harness.program import PROGRAM
 from harness.run.pipeline import How, resolve_all, run_matrix
@@ -33,9 +34,13 @@ if TYPE_CHECKING:
     from harness.latency.verdicts import Row
     from harness.matrix.cases import Case
     from harness.matrix.plan import Selection
+    from harness.matrix.spec import Cell
 
 TIMED = "generate_with_cache:*-cached"
 """What is timed when a budget is given."""
+
+_EVERYWHERE = ("torch", "sentence-transformers")
+"""What stands in every cell of a comparison."""
 
 NAME = "against"
 """Of the matrix that a comparison writes beside its records."""
@@ -85,6 +90,7 @@ class Against:
             run=self._run.id,
             matrix=str(self.path),
             pairs={name: (one.id, other.id) for name, (one, other) in self.pairs.items()},
+            sides={name: self._words(one) for name, (one, _) in self.pairs.items()},
             also=self._also(),
         )
 
@@ -149,6 +155,16 @@ class Against:
                     flaky.add((name, place))
         return flaky
 
+    def _words(self, cell: Cell) -> str:
+        """Write the arguments that ask for both sides beside the companion of a cell; sources without credentials."""
+        asked = self._question
+        words = [redact(asked.before), redact(asked.after)]
+        words += [f"--package {asked.package}"] if asked.package != "peft" else []
+        rest = {name: pin for name, pin in cell.pins.items() if name not in {asked.package, *_EVERYWHERE}}
+        words.append("--with " + ",".join(f"{name}=={redact(pin)}" for name, pin in rest.items()))
+        words += [f"--as-of {asked.as_of.isoformat()}"] if asked.as_of else []
+        return " ".join(words)
+
     def _also(self) -> dict[str, str]:
         """Say in which other packages the two sides of a pair differ."""
         versions: dict[str, dict[str, str]] = {}
@@ -170,9 +186,7 @@ class Against:
 
 def companion_words(pins: Mapping[str, str], package: str) -> str:
     """Name what stands beside both sides: its pins but the package's own, and but those that every cell has."""
-    words = [
-        f"{name} {shown(pin)}" for name, pin in pins.items() if name not in {package, "torch", "sentence-transformers"}
-    ]
+    words = [f"{name} {shown(pin)}" for name, pin in pins.items() if name not in {package, *_EVERYWHERE}]
     return ", ".join(words)
 
 

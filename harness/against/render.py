@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 from harness.against.answer import Answer, AnsweredCause, AnsweredFlip, Side, answer_text
 from harness.against.difference import Change
 from harness.contracts.record import VariantRecord, json_line
-from harness.escape import markdown_code, one_line, printable
+from harness.escape import one_line, printable
 from harness.interface import Outcome, variant_id
 from harness.latency.statistics import Difference as Latency
 from harness.latency.verdicts import sentence
@@ -29,9 +29,13 @@ if TYPE_CHECKING:
 LONGEST_COMMENT = 65_536
 """Characters of a comment on GitHub; it refuses longer ones."""
 
-_WIDEST = 300
+_WIDEST = 500
+"""Characters of one text that a record or a person brought."""
 _CAUSES = 20
 """Causes that a terminal shows; every format for programs has them all."""
+
+_HTML = {letter: f"&#{ord(letter)};" for letter in "&<>`*_[]#~|!\\"} | {"@": "@\u200b"}
+"""What HTML or Markdown would take for its own."""
 
 _CASES = 6
 """Cases that are named beside that of an example."""
@@ -83,9 +87,17 @@ def unchanged(told: Told) -> str:
     return f"as before: {same or 'nothing'}"
 
 
+_SHOWN_BY_A_SCRIPT = {Change.BROKEN, Change.OTHERWISE, Change.MENDED}
+
+
+def again(told: Told, one: Flip) -> str:
+    """Write the command that holds the two sides against each other in this variant alone."""
+    return f"{PROGRAM} against {told.sides[one.companion]} --case {one.name}" if one.companion in told.sides else ""
+
+
 def repro(told: Told, one: Flip) -> str:
     """Write the command for a script that shows the side which fails, or "" where none can show it."""
-    if not told.matrix or one.companion not in told.pairs or not one.variant:
+    if one.change not in _SHOWN_BY_A_SCRIPT or not told.matrix or one.companion not in told.pairs or not one.variant:
         return ""
     before, after = told.pairs[one.companion]
     cell = before if one.change is Change.MENDED else after
@@ -204,22 +216,19 @@ def _comment_part(cause: AnsweredCause) -> str:
     lines += [f"- `{_code(line)}`" for line in _counts(cause)]
     lines.append(f"- e.g. `{_code(cause.example + _others(cause))}`")
     lines += [f"- beside `{_code(name)}`" for name in cause.companions if name]
-    if cause.script:
-        lines.append(f"- script: `{_code(cause.script)}`")
+    if cause.again:
+        lines.append(f"- again: `{_code(cause.again)}`")
     return "\n".join([*lines, "", "</details>", ""])
 
 
 def _code(text: str) -> str:
-    """Return a text to stand between backticks: never empty, which would end them."""
-    return markdown_code(text)[:_WIDEST] or " "
+    """Return a text to stand between backticks: without any of its own, and never empty, which would end them."""
+    return one_line(text).replace("`", "'")[:_WIDEST] or " "
 
 
 def _html(text: str) -> str:
     """Return a text within an HTML element of a comment; a zero-width space keeps ``@name`` from being a mention."""
-    text = one_line(text)[:_WIDEST].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for sign in "`*_[]#":
-        text = text.replace(sign, f"&#{ord(sign)};")
-    return text.replace("@", "@\u200b")
+    return "".join(_HTML.get(letter, letter) for letter in one_line(text)[:_WIDEST])
 
 
 def junit(told: Told) -> str:
@@ -301,6 +310,7 @@ def _cause(told: Told, cause: Cause) -> AnsweredCause:
         example_after=_words(example.after, cause.after),
         also_in=tuple(name for name in cause.cases if name != example.case),
         variants=tuple(map(_flip, (example, *(one for one in cause.flips if one is not example)))),
+        again=again(told, example),
         script=repro(told, example),
     )
 

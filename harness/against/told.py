@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Told:
     """What a comparison came to: the sides in words, the difference, how it was measured and how long that took.
 
-    ``pairs`` maps each companion to the cell ids of its two sides, ``also`` to what else differs between their locks.
+    ``pairs`` maps each companion to the cell ids of its two sides, ``sides`` to the words
+    that ask for both again, ``also`` to what else differs between their locks.
     ``timed`` has a row for each variant whose latency was compared. ``matrix`` is the path of the matrix with both
     sides ("" for two runs).
     """
@@ -30,6 +31,7 @@ class Told:
     run: str
     matrix: str = ""
     pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    sides: Mapping[str, str] = field(default_factory=dict)
     also: Mapping[str, str] = field(default_factory=dict)
     timed: tuple[Row, ...] = ()
     skipped: tuple[str, ...] = ()

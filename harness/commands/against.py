@@ -119,7 +119,7 @@ def _measured(
         chosen, skipped = default_companions(package)
     question = Question(
         package=package, before=fixed(before), after=fixed(after), companions=chosen,
-        as_of=as_of.date() if as_of else None, cases=("*",) if case else LEFT_OUT,
+        as_of=as_of.date() if as_of else None, cases=tuple(case.split(",")) if case else LEFT_OUT,
     )  # fmt: skip
     selection = Selection(case=case, device=concrete_device(device))
     comparison = Against(question, cases, selection, new_run("against"), jobs=jobs)
