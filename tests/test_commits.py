@@ -1,0 +1,46 @@
+"""The history of real commits: what is asked of it, and the page that it becomes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from harness.against.answer import answer_text
+from harness.against.difference import difference
+from harness.against.render import answer_of
+from harness.against.told import Told
+from harness.selfcheck.history import HISTORY, TOUCHED, UNTOUCHED, page
+from tests.planted import record
+
+OLD = {"peft": "0.13.2", "transformers": "4.46.1"}
+
+
+def test_twenty_touched_prompt_learning_and_twenty_did_not() -> None:
+    """Each once, and the breakages that are known are among them."""
+    assert (len(TOUCHED), len(UNTOUCHED)) == (20, 20)
+    assert len({one.commit for one in HISTORY}) == len({one.pull for one in HISTORY}) == 40
+    assert {2189, 2220} <= {one.pull for one in TOUCHED}
+    assert not any(one.touched for one in UNTOUCHED)
+
+
+def test_the_page_tells_what_was_measured_and_what_was_not() -> None:
+    """A row for each commit, the causes of those that changed something, and nothing made up for the others."""
+    found = difference([record(OLD, "passed")], [record(OLD, "error")], "transformers 4.46.1")
+    told = Told(
+        package="peft", before="peft@1", after="peft@2", ring="every variant", difference=found, seconds=61.2, run="r"
+    )
+    nothing = replace(told, difference=difference([record(OLD, "passed")], [record(OLD, "passed")]))
+    measured = {
+        "5cda3a883": json.loads(answer_text(answer_of(told))),
+        "8efa0cb73": json.loads(answer_text(answer_of(nothing))),
+    }
+    text = page(measured, {"5cda3a883": "4.46.1"})
+    rows = [line for line in text.splitlines() if line.startswith("| [#")]
+    assert len(rows) == 40
+    assert sum("not measured" in line for line in rows) == 38
+    (row,) = (line for line in rows if "#2189" in line)
+    assert "| 4.46.1 | 1 broken | 1 | 61 |" in row
+    (row,) = (line for line in rows if "#2090" in line)
+    assert "no difference" in row
+    assert "### #2189" in text
+    assert "- **broken** 1 x `passed -> raises ValueError in peft.peft_model:f`" in text
