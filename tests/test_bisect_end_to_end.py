@@ -34,7 +34,7 @@ where = ["src"]
 QUESTION = ["--case", "generate_with_cache", "--model", "llama", "--axis", "peft", "--transformers", "4.45.2"]
 FIX = [*QUESTION, "--method", "prompt_tuning", "--from-matrix", "grid", "--good", "0.13.1", "--bad", "0.12.0"]
 
-STEP = re.compile(r" *\d+ (end|halving|repeat|spare|widening|corner|git bisect) ")
+STEP = re.compile(r" *\d+ (newest|end|halving|repeat|spare|widening|corner|git bisect) ")
 
 
 @pytest.fixture(scope="module")
@@ -120,13 +120,15 @@ def test_from_the_release_to_the_commit(place: Path, commits: tuple[Origin, list
 
 
 def test_known_answers_serve_another_question(place: Path) -> None:
-    """What the store knows is not measured again, and decides where no end is given."""
+    """The newest release is asked first; what the store knows is not measured again, and says where its end lies."""
     done = bisect(place, *QUESTION, "--method", "prompt_tuning", "--from-matrix", "grid", "--any-failure")
     assert done.returncode == 0, done.stdout + done.stderr
     data = report(done)
-    assert data["axes"][0]["ends_from"] == "from earlier runs"
+    assert data["steps"][0]["why"] == "newest"
+    assert data["steps"][0]["label"] == "peft 0.21.2"
+    assert data["axes"][0]["ends_from"] == "from the newest release and from records, verified"
     assert data["axes"][0]["change"]["right"] == "0.13.0"
-    assert {step["source"] for step in data["steps"]} <= {"store"}
+    assert {step["source"] for step in data["steps"][1:]} <= {"store"}
 
 
 def test_a_killed_bisect_goes_on(place: Path) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.bisect.releases import NoEnds, given_ends, known_ends, steps_back, widened_ends
-from harness.bisect.search import Find
+from harness.bisect.releases import HINTED, WIDENED, NoEnds, ends_at_newest, given_ends, steps_back, widened_ends
+from harness.bisect.search import Find, Search
+from harness.bisect.symptom import fails, symptom_of
 from harness.contracts.records import variants_in
 from tests.planted import record, state_record
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 PASSED, FAILED = (record({"peft": "0.13.0"}, outcome) for outcome in ("passed", "error"))
 SKIPPED = state_record({"peft": "0.13.0"})
+OTHER = replace(record({"peft": "0.13.0"}, "error"), signature="KeyError: other")
+NEW = replace(record({"peft": "0.13.0"}, "error"), signature="TypeError: never before")
 histories = st.lists(st.sampled_from([PASSED, FAILED, SKIPPED]), min_size=1, max_size=40)
 finds = st.none() | st.sampled_from(list(Find))
 
@@ -77,22 +80,88 @@ def test_widening_from_one_end_that_is_given(history: list[Record], data: st.Dat
     assert not is_bad or (ends.find is Find.FIRST_BAD and ends.high <= end)
 
 
-@given(histories, finds, st.data())
-def test_known_ends_are_the_newest_pair_that_differs(
-    history: list[Record], find: Find | None, data: st.DataObject
+@st.composite
+def hinted(draw: st.DrawFn) -> tuple[list[Record], dict[int, Record]]:
+    """Draw a history with several failures and skips, and records of some places, of which some are not true."""
+    history = draw(st.lists(st.sampled_from([PASSED, FAILED, OTHER, SKIPPED]), max_size=40))
+    places = draw(st.sets(st.integers(0, max(0, len(history) - 1)))) if history else set()
+    lies = draw(st.sets(st.sampled_from(sorted(places)))) if places else set()
+    hints = {
+        place: draw(st.sampled_from([PASSED, FAILED, OTHER])) if place in lies else history[place] for place in places
+    }
+    return history, hints
+
+
+@given(hinted())
+def test_a_failing_newest_release_is_what_is_found(drawn: tuple[list[Record], dict[int, Record]]) -> None:
+    """Whatever the history and the records of it, a new release that fails in its own way is named, and asked first."""
+    history, hints = drawn
+    history.append(NEW)
+    asked: list[int] = []
+
+    def ask(index: int, _why: str) -> Record:
+        asked.append(index)
+        return history[index]
+
+    newest = len(history) - 1
+    try:
+        ends, _ = ends_at_newest(ask, newest, hints, find=None)
+    except NoEnds:
+        assert asked[0] == newest
+        assert not any(variants_in(history[index] for index in set(asked) - {newest}))
+        return
+    assert asked[0] == newest
+    assert ends.find is Find.FIRST_BAD
+    rule = symptom_of(history[newest])
+    measured = {index: rule.answer(history[index]) for index in asked}
+    search = Search(ends.find, ends.low, ends.high, measured=measured)
+    while (request := search.next()) is not None:
+        search.tell(request.index, rule.answer(history[request.index]))
+    change = search.finding().change
+    assert change is not None
+    assert change.right == newest
+    assert all(history[index] is SKIPPED for index in change.between if index in search.answers())
+
+
+@given(hinted(), finds)
+def test_the_ends_are_true_and_nothing_newer_is_known(
+    drawn: tuple[list[Record], dict[int, Record]], find: Find | None
 ) -> None:
-    """Between the two nothing is known, and no newer pair does as well."""
-    places = data.draw(st.sets(st.integers(0, len(history) - 1)))
-    known = {place: history[place] for place in places}
-    ends = known_ends(known, find)
-    answered = sorted(place for place in known if known[place] is not SKIPPED)
-    pairs = [
-        (low, high)
-        for low, high in pairwise(answered)
-        if known[low] is not known[high]
-        and find in {None, Find.FIRST_BAD if known[high] is FAILED else Find.FIRST_FIXED}
-    ]
-    assert (ends and (ends.low, ends.high)) == (pairs[-1] if pairs else None)
+    """The newest release that answers says what is looked for; both ends were asked, and no newer answer differs."""
+    history, hints = drawn
+    if not history:
+        return
+    asked: list[int] = []
+
+    def ask(index: int, _why: str) -> Record:
+        asked.append(index)
+        return history[index]
+
+    try:
+        ends, _ = ends_at_newest(ask, len(history) - 1, hints, find=find)
+    except NoEnds:
+        return
+    assert asked[0] == len(history) - 1
+    assert {ends.low, ends.high} <= set(asked)
+    assert find in {None, ends.find}
+    newest = max(index for index in asked if history[index] is not SKIPPED)
+    bad, good = (ends.high, ends.low) if ends.find is Find.FIRST_BAD else (ends.low, ends.high)
+    assert fails(history[bad])
+    assert history[good] is not history[bad]
+    if find is None:
+        assert fails(history[newest]) == (ends.find is Find.FIRST_BAD)
+        above = [history[index] for index in asked if index > ends.low and history[index] is not SKIPPED]
+        assert all((one is history[newest]) or (ends.find is Find.FIRST_FIXED and not fails(one)) for one in above)
+
+
+def test_a_record_that_does_not_hold_here_is_no_end() -> None:
+    """The published records say that the release before passes; asked, it fails alike, and the search goes back."""
+    history: list[Record] = [PASSED] * 5 + [FAILED] * 5
+    ends, source = ends_at_newest(lambda index, _why: history[index], 9, {8: PASSED}, find=None)
+    assert (history[ends.low], history[ends.high]) == (PASSED, FAILED)
+    assert source == WIDENED
+    ends, source = ends_at_newest(lambda index, _why: history[index], 9, {4: PASSED, 5: FAILED}, find=None)
+    assert (ends.low, ends.high, source) == (4, 5, HINTED)
 
 
 def test_given_ends_say_what_is_looked_for() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from harness.bisect.flow import Result
 from harness.bisect.question import Step
 from harness.bisect.releases import Ends, Found, differences, make_axis
-from harness.bisect.report import About, as_data, markdown, step_line
+from harness.bisect.report import About, answer_lines, as_data, markdown, step_line
 from harness.bisect.search import Answer, Find, Search
 from harness.bisect.symptom import Symptom
 from harness.bisect.wording import boundary, details, headline
+from harness.contracts.record import StateRecord
 from harness.environments.releases import Release
 from harness.environments.resolve import Lock
 from harness.errors import ExitStatus
@@ -22,6 +24,8 @@ from harness.matrix.spec import Cell
 from tests.planted import record, state_record
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from harness.contracts.record import Record
 
 CELL = {"peft": "0.13.0"}
@@ -86,6 +90,32 @@ def test_another_failure_is_never_called_good() -> None:
     assert bool(told) == (1 in away.records)
 
 
+def test_known_changes_are_listed_after_the_answer() -> None:
+    """What was published of older releases is told, with its source; what fails there is not called good either."""
+    found = found_of("ggggbbb")
+    old = replace(found, ends=Ends(low=3, high=6, find=Find.FIRST_BAD), records={3: RECORDS["g"], 4: RECORDS["b"]},
+                  published={0: RECORDS["o"], 1: RECORDS["g"], 3: RECORDS["b"]})  # fmt: skip
+    (line,) = [line for line in details(old) if "published" in line]
+    assert line == (
+        "Another fix is known: 0.0.0 fails otherwise (error: KeyError: other), 0.1.0 is good (passed)"
+        ", by the published records"
+    )
+
+
+def test_the_report_names_nothing_of_this_machine(tmp_path: Path) -> None:
+    """Neither a folder nor the address of a private index, in the command, the cell or the words of a failure."""
+    (tmp_path / "cell.toml").write_text("[matrix]\n", encoding="utf-8")
+    about = replace(ABOUT, command=("--repo", str(tmp_path / "peft")), failing=("peft0.1", str(tmp_path / "cell.toml")))
+    words = f"see https://github.com/a/b/pull/1; not https://mirror.planted.example/simple/ nor {tmp_path}"
+    step = Step(place="p", label="peft 0.1.0", why="end", record=replace(RECORDS["s"], message=words),
+                source="measured", seconds=0.5)  # fmt: skip
+    text = markdown(about, Result(axes=[found_of("gb")]), [step])
+    assert str(tmp_path) not in text
+    assert "planted.example" not in text
+    assert "https://github.com/a/b/pull/1" in text
+    assert "--matrix cell.toml" in text
+
+
 def test_an_end_that_refuses() -> None:
     """The end, what it should be, what it is, and which option to change."""
     found = found_of("gggg")
@@ -114,7 +144,15 @@ def test_every_history_has_a_report(find: Find, inner: str) -> None:
     assert len(data["axes"][0]["answers"]) == len(found.records)
     change = found.finding.change
     assert change is not None
-    assert data["axes"][0]["answers"][f"0.{change.right}.0"] == str(find.new)
+    assert data["axes"][0]["answers"][f"0.{change.right}.0"] in {str(find.new), "fails otherwise"}
+    assert all(
+        (answer == "good") == (record_of.outcome == "passed")
+        for answer, record_of in zip(
+            data["axes"][0]["answers"].values(), (found.records[one] for one in sorted(found.records)), strict=True
+        )
+        if not isinstance(record_of, StateRecord)
+    ), "nothing that fails is called good"
+    assert not re.search(r"is good \((?!passed)", text + "\n".join(answer_lines(result)))
 
 
 @given(st.text(max_size=200), st.text(max_size=200), st.sampled_from(["measured", "store", "journal"]))

@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
+from packaging.version import InvalidVersion, Version
 
 from harness.bisect.commits import CommitSearch, NoCommit
 from harness.bisect.flow import (
@@ -34,13 +35,14 @@ from harness.explain.filters import parse_where
 from harness.interface import variant_id, with_defaults
 from harness.matrix.cases import load_cases, select_variants
 from harness.matrix.plan import concrete_device, find_cell
-from harness.matrix.read import load_matrix
+from harness.matrix.read import MATRICES, load_matrix
 from harness.matrix.spec import NEWEST, Cell
 from harness.packages import PACKAGES, WINDOW_AXES
 from harness.paths import reports_folder
 from harness.run.keys import project_code
 from harness.run.runs import Run
 from harness.run.store import Store
+from harness.selectors import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,6 +62,7 @@ class Options:
     """What a person asked for; see ``prompt-bench bisect --help``. ``worse_by`` is a share."""
 
     case: str
+    variant: str | None = None
     where: str = ""
     axis: str | None = None
     good: str | None = None
@@ -95,11 +98,14 @@ def run(options: Options, say: Say) -> ExitStatus:
 class _Session:
     def __init__(self, options: Options, say: Say) -> None:
         self.options, self.say = options, say
+        check_packages(options)
         self.case, self.variant, matching = choose_variant(options)
-        if matching > 1:
-            say(f"{matching} variants fit; taking {variant_id(self.variant)} (choose with --where AXIS=VALUE)")
         self.good_cell, self.bad_cell = (self._cell_of(one) for one in (options.good, options.bad))
         self.axis = self._axis_name()
+        self.wanted = self._wanted()
+        if matching > 1:
+            name = variant_id(self.variant)
+            say(f"{matching} variants fit; taking {name} (choose with --variant NAME or --where AXIS=VALUE)")
         self.number = 0
 
     def run(self) -> ExitStatus:
@@ -129,11 +135,15 @@ class _Session:
             case=self.case.name, variant=self._on_device(), held=_words(held, self.axis),
             command=options.command, run=run.id, metric=options.metric,
         )  # fmt: skip
+        axis = None if self.axis is None else self._make_axis(held)
         self.say(f"{about.subject} ({self._on_device()['device']}); held: {about.held}")
+        if axis is not None:
+            span = f"{axis.releases[0].version} to {axis.releases[-1].version}"
+            self.say(f"{len(axis.releases)} releases of {axis.package}, {span}")
         result = Result()
         with Prober(subject, run, store, fresh=options.fresh) as prober:
             try:
-                self._search(result, held, asking, prober, run)
+                self._search(result, axis, asking, prober, run)
             except (NoEnds, NoCommit) as refusal:
                 result.refusals.append(str(refusal))
             if (cell := failing_cell(result)) is not None:
@@ -148,9 +158,9 @@ class _Session:
             self.say(f"wrote {path}")
         return result.exit_status()
 
-    def _search(self, result: Result, held: Cell, asking: Asking, prober: Prober, run: Run) -> None:
+    def _search(self, result: Result, axis: Axis | None, asking: Asking, prober: Prober, run: Run) -> None:
         options = self.options
-        if self.axis is None:
+        if axis is None:
             assert self.good_cell is not None  # noqa: S101 - _axis_name saw to it
             assert self.bad_cell is not None  # noqa: S101 - _axis_name saw to it
             good, bad = self.good_cell, self.bad_cell
@@ -160,10 +170,7 @@ class _Session:
                     result.corners, good, bad, candidates=self._candidates, asking=asking, prober=prober
                 )
             return
-        axis = self._make_axis(held)
-        span = f"{axis.releases[0].version} to {axis.releases[-1].version}"
-        self.say(f"{len(axis.releases)} releases of {axis.package}, {span}")
-        found = search_axis(axis, self._wanted(), asking, prober)
+        found = search_axis(axis, self.wanted, asking, prober)
         result.axes.append(found)
         if options.repo is not None:
             result.commit = self._commit(found, options.repo, asking, prober, run)
@@ -172,10 +179,10 @@ class _Session:
         options = self.options
         find = {"bad": Find.FIRST_BAD, "fixed": Find.FIRST_FIXED, None: None}[options.find]
         good, bad = (
-            cell.pins[self.axis or ""] if cell else given
+            cell.pins.get(self.axis or "") if cell else given
             for cell, given in ((self.good_cell, options.good), (self.bad_cell, options.bad))
         )
-        if options.metric is None:
+        if options.metric is None or self.axis is None:
             return Wanted(good=good, bad=bad, find=find, any_failure=options.any_failure)
         if good is None or bad is None:
             message = "--metric compares with the good end: give --good and --bad"
@@ -236,9 +243,6 @@ class _Session:
         if options.axis is None or options.corners:
             message = "give --axis PACKAGE, or two cells: --good PACKAGE=V,... --bad PACKAGE=V,..."
             raise UsageError(message)
-        if options.axis not in PACKAGES:
-            message = f"--axis {options.axis}: known packages are {', '.join(PACKAGES)}"
-            raise UsageError(message)
         return options.axis
 
     def _default_pins(self) -> dict[str, str]:
@@ -260,18 +264,27 @@ class _Session:
 
     def _make_axis(self, held: Cell) -> Axis:
         assert self.axis is not None  # noqa: S101 - the caller asked
-        return make_axis(self.axis, self._candidates(self.axis), held, follow_dates=self.options.as_of_axis)
+        axis = make_axis(self.axis, self._candidates(self.axis), held, follow_dates=self.options.as_of_axis)
+        for version in filter(None, (self.wanted.good, self.wanted.bad)):
+            # What is no candidate is refused before anything is measured.
+            axis.index(version)
+        return axis
 
     def _candidates(self, package: str) -> tuple[Release, ...]:
         options = self.options
-        releases = releases_of(package)
+        given = {self.wanted.good, self.wanted.bad}
+        given |= {cell.pins.get(package) for cell in (self.good_cell, self.bad_cell) if cell}
+        releases = tuple(
+            one
+            for one in releases_of(package)
+            if Version(one.version) >= oldest_measured(package) or one.version in given
+        )
         if options.from_matrix:
             versions = {cell.pins.get(package) for cell in load_matrix(options.from_matrix).cells}
             releases = tuple(one for one in releases if one.version in versions)
         if options.minors:
-            kept = {options.good, options.bad}
             minors = set(last_patches(releases))
-            releases = tuple(one for one in releases if one in minors or one.version in kept)
+            releases = tuple(one for one in releases if one in minors or one.version in given)
         if len(releases) < 2:  # noqa: PLR2004 - a search has two ends
             message = f"{len(releases)} candidates for {package}: a search needs two at least"
             raise UsageError(message)
@@ -288,12 +301,27 @@ class _Session:
         return f"bisect-{self.case.name}-{self.axis or 'corners'}-{digest}"
 
 
+def check_packages(options: Options) -> None:
+    """Raise :class:`UsageError` when ``--axis`` or ``--pin`` names no package that a cell can pin."""
+    for option, names in (("--axis", [options.axis] if options.axis else []), ("--pin", options.pins)):
+        for name in names:
+            if name not in PACKAGES:
+                message = f"{option} {name}: no cell pins that; {nearest(name, PACKAGES)}"
+                raise UsageError(message)
+
+
 def choose_variant(options: Options) -> tuple[Case, dict[str, str], int]:
-    """Return the first variant that ``--case`` and ``--where`` select, and how many they do.
+    """Return the first variant that ``--case``, ``--variant`` and ``--where`` select, and how many they do.
 
     Raises :class:`UsageError` when there is none, or when ``--where`` bounds a version: the axis and the pins do that.
     """
     chosen = select_variants(load_cases(), options.case)
+    if options.variant is not None:
+        names = [variant_id(variant) for _, variant in chosen]
+        if options.variant not in names:
+            message = f"{options.case} has no variant {options.variant!r}; {nearest(options.variant, names)}"
+            raise UsageError(message)
+        chosen = [(case, variant) for case, variant in chosen if variant_id(variant) == options.variant]
     where = parse_where(options.where, {axis for _, variant in chosen for axis in variant})
     if where.versions:
         message = (
@@ -312,7 +340,26 @@ def choose_variant(options: Options) -> tuple[Case, dict[str, str], int]:
 @cache
 def releases_of(package: str) -> tuple[Release, ...]:
     """List the releases of a package, asking the index once."""
-    return list_releases(package)
+    return list_releases(package, wheels_alone=False)
+
+
+@cache
+def oldest_measured(package: str) -> Version:
+    """Return the oldest release of a package that a matrix pins; the cases were never asked of older ones.
+
+    A package that no matrix pins gets ``0``.
+    """
+    cells = (cell for path in MATRICES.glob("*.toml") for cell in load_matrix(path.stem).cells)
+    pins = (cell.pins[package] for cell in cells if package in cell.pins)
+    return min((Version(pin) for pin in pins if _is_version(pin)), default=Version("0"))
+
+
+def _is_version(pin: str) -> bool:
+    try:
+        Version(pin)
+    except InvalidVersion:
+        return False
+    return True
 
 
 def _ordered(pins: Mapping[str, str]) -> dict[str, str]:

@@ -105,13 +105,19 @@ def search_corners(good: Cell, bad: Cell, asking: Asking, prober: Prober, *, any
             if not fails(records[corner]):
                 break
             symptom = symptom_of(records[corner], any_failure=any_failure)
-    answers = {corner: symptom.answer(record) for corner, record in records.items()} if symptom else {}
+    answers = {corner: _corner_answer(symptom, record) for corner, record in records.items()} if symptom else {}
     found = conditions(packages, answers)
     names = {name: f"{name} {bad.pins.get(name, '-')}" for name in packages}
     return CornersFound(
         packages=packages, cells=cells, records=records, answers=answers, conditions=found, symptom=symptom,
         sentence=sentence(found, names),
     )  # fmt: skip
+
+
+def _corner_answer(symptom: Symptom, record: Record) -> Answer:
+    """Return the answer of a corner: what fails of another cause says nothing of this one, and is not good."""
+    answer = symptom.answer(record)
+    return Answer.SKIP if answer is Answer.GOOD and fails(record) else answer
 
 
 def bisect_corners(

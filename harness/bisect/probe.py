@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from harness.contracts.job import Request
 from harness.contracts.record import VariantRecord
-from harness.contracts.records import KNOWN, place, place_of, variants_in
+from harness.contracts.records import KNOWN, variants_in
 from harness.environments.build import Environment, InstallFailed, build
 from harness.environments.locks import LockBook
 from harness.environments.resolve import Lock, Unresolved, resolve
@@ -97,6 +97,12 @@ class Locks:
             return self._resolved[cell.id]
 
 
+def _pins(pins: Mapping[str, str], python: str) -> tuple[str, ...]:
+    """Return what tells cells with the same pins apart; the label of a build does not."""
+    minor = ".".join(python.split(".")[:2])
+    return (minor, *(f"{name}=={version.partition('+')[0]}" for name, version in sorted(pins.items())))
+
+
 class Prober:
     """Measures one variant in cell after cell; records go to a run of its own, and to the store."""
 
@@ -127,18 +133,21 @@ class Prober:
         self._stack.close()
 
     def published(self, cells: Sequence[Cell]) -> dict[int, Record]:
-        """Return what the published records say of cells, by index.
+        """Return what the published records say of cells with the same pins, by index.
 
-        They were measured elsewhere: a hint where to look, never an answer.
+        They were measured elsewhere, and beside other packages: a hint where to look, never an answer.
         """
-        places = {
-            place(cell.id, self.subject.case.name, self.subject.variant): index for index, cell in enumerate(cells)
-        }
+        wanted = {_pins(cell.pins, cell.python): index for index, cell in enumerate(cells)}
+        pinned = cells[0].pins.keys() if cells else ()
         records = (record for name in published() for record in read_reference(name))
         return {
-            places[where]: record
+            wanted[pins]: record
             for record in records
-            if isinstance(record, VariantRecord) and (where := place_of(record)) in places
+            if isinstance(record, VariantRecord)
+            and record.case == self.subject.case.name
+            and record.variant == self.subject.variant
+            and (pins := _pins({name: record.cell.packages.get(name, "") for name in pinned}, record.cell.python))
+            in wanted
         }
 
     def prepare(self, cells: Sequence[Cell]) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from packaging.version import InvalidVersion, Version
 
 from harness.bisect.search import Answer, Find, Finding, Search
-from harness.bisect.symptom import fails, has_no_answer, passed, symptom_of
+from harness.bisect.symptom import fails, has_no_answer, symptom_of
 from harness.errors import ExitStatus, HarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -25,9 +24,14 @@ if TYPE_CHECKING:
     from harness.matrix.spec import Cell
 
     Ask = Callable[[int, str], Record]
+    Wanted = Callable[[Record], bool | None]
 
 
 _NEAR = 3
+WIDENED = "by going back from the newest release"
+HINTED = "from the newest release and from records, verified"
+OTHERWISE = "fails otherwise"
+"""How a candidate stands that fails without the symptom: neither good nor bad."""
 
 
 class Rule(Protocol):
@@ -71,7 +75,8 @@ class Found:
     """What a search over one axis came to. Indices are those of the axis.
 
     ``came_along`` maps packages to their versions on both sides of the change, where the locks
-    differ in more than the axis.
+    differ in more than the axis. ``published`` are records that others measured at candidates: they are told of, and
+    no answers.
     """
 
     axis: Axis
@@ -81,10 +86,20 @@ class Found:
     rule: Rule | None
     records: Mapping[int, Record]
     came_along: Mapping[str, tuple[str, str]]
+    published: Mapping[int, Record] = field(default_factory=dict)
 
     def answer(self, index: int) -> Answer:
         """Return the answer of a candidate that has a record."""
         return self.rule.answer(self.records[index]) if self.rule else Answer.SKIP
+
+    def standing(self, index: int) -> str:
+        """Say how a candidate stands: ``good``, ``bad``, ``skip``, or ``fails otherwise``: in another way.
+
+        A record that was measured here goes before a published one.
+        """
+        record = self.records.get(index) or self.published[index]
+        answer = self.rule.answer(record) if self.rule else Answer.SKIP
+        return OTHERWISE if answer is Answer.GOOD and fails(record) else str(answer)
 
 
 def make_axis(package: str, releases: tuple[Release, ...], held: Cell, *, follow_dates: bool = False) -> Axis:
@@ -116,6 +131,7 @@ class AxisSearch:
         """``make_rule`` takes the records of the bad and the good end; without it the bad end's failure is the rule."""
         self._axis, self._asking, self._prober, self._make_rule = axis, asking, prober, make_rule
         self._first: dict[int, Record] = {}
+        self._published = prober.published(axis.cells)
         self._known = {
             index: record
             for index, cell in enumerate(axis.cells)
@@ -124,7 +140,7 @@ class AxisSearch:
 
     def run(self, *, good: int | None, bad: int | None, find: Find | None, any_failure: bool) -> Found:
         """Find the ends, verify them, and search between them. Raises :class:`NoEnds`."""
-        ends, ends_from = self._ends(good, bad, find)
+        ends, ends_from = self._ends(good, bad, find, any_failure=any_failure)
         widened = {index: record for index, record in self._first.items() if index not in self._known}
         bad_end, good_end = (ends.high, ends.low) if ends.find is Find.FIRST_BAD else (ends.low, ends.high)
         # Nobody named the failure that was fixed: then it is fixed once nothing fails any more.
@@ -132,8 +148,11 @@ class AxisSearch:
         rule = self._rule(bad_end, good_end, any_failure=any_failure or unnamed)
         if rule is None:
             answer = Answer.SKIP if has_no_answer(self._first[bad_end]) else Answer.GOOD
-            finding = Finding(change=None, others=(), refused=(bad_end, answer), flaky=(), probes=1, repeats=0, skips=0)
-            return self._found(ends, ends_from, finding, None)
+            return self._found(ends, ends_from, _refusal(bad_end, answer), None)
+        if good is not None and self._make_rule is None and fails(record := self.ask(good, "end")):
+            # Without the symptom is not good: whatever changed towards this end, it is no working release.
+            answer = rule.answer(record)
+            return self._found(ends, ends_from, _refusal(good, answer), rule)
         search = Search(
             ends.find,
             ends.low,
@@ -161,24 +180,14 @@ class AxisSearch:
         self._first.setdefault(index, record)
         return record
 
-    def _ends(self, good: int | None, bad: int | None, find: Find | None) -> tuple[Ends, str]:
+    def _ends(self, good: int | None, bad: int | None, find: Find | None, *, any_failure: bool) -> tuple[Ends, str]:
         if good is not None and bad is not None:
             return given_ends(good, bad), "as given"
-        if good is None and bad is None and (ends := known_ends(self._known, find)) is not None:
-            return ends, "from earlier runs"
-        if good is None and bad is None and (ends := self._published_ends(find)) is not None:
-            return ends, "from the published records, verified"
         newest = len(self._axis.releases) - 1
-        return widened_ends(self.ask, newest, good=good, bad=bad, find=find), "by widening back from the newest"
-
-    def _published_ends(self, find: Find | None) -> Ends | None:
-        """Take ends from published records, if they answer here as they did there."""
-        ends = known_ends(self._prober.published(self._axis.cells), find)
-        if ends is None:
-            return None
-        bad, good = (ends.high, ends.low) if ends.find is Find.FIRST_BAD else (ends.low, ends.high)
-        holds = fails(self.ask(bad, "end")) and passed(self.ask(good, "end"))
-        return ends if holds else None
+        if good is not None or bad is not None:
+            return widened_ends(self.ask, newest, good=good, bad=bad, find=find), WIDENED
+        hints = {**self._published, **self._known}
+        return ends_at_newest(self.ask, newest, hints, find=find, any_failure=any_failure)
 
     def _rule(self, bad_end: int, good_end: int, *, any_failure: bool) -> Rule | None:
         record = self.ask(bad_end, "end")
@@ -196,8 +205,13 @@ class AxisSearch:
         records = {**self._known, **self._first}
         return Found(
             axis=self._axis, ends=ends, ends_from=ends_from, finding=finding, rule=rule, records=records,
-            came_along=came_along,
+            came_along=came_along, published=self._published,
         )  # fmt: skip
+
+
+def _refusal(end: int, answer: Answer) -> Finding:
+    """Return the finding of a search that an end ends: it does not answer as it was said to."""
+    return Finding(change=None, others=(), refused=(end, answer), flaky=(), probes=1, repeats=0, skips=0)
 
 
 def differences(left: Lock | None, right: Lock | None, *, leave_out: str) -> dict[str, tuple[str, str]]:
@@ -229,15 +243,36 @@ def given_ends(good: int, bad: int) -> Ends:
     return Ends(low=min(good, bad), high=max(good, bad), find=Find.FIRST_BAD if good < bad else Find.FIRST_FIXED)
 
 
-def known_ends(known: Mapping[int, Record], find: Find | None) -> Ends | None:
-    """Return the newest pair of known neighbours of which one passes and one fails, in the direction asked for."""
-    answered = [index for index in sorted(known) if not has_no_answer(known[index])]
-    for low, high in reversed(list(pairwise(answered))):
-        if fails(known[low]) != fails(known[high]):
-            found = Ends(low=low, high=high, find=Find.FIRST_BAD if fails(known[high]) else Find.FIRST_FIXED)
-            if find in {None, found.find}:
-                return found
-    return None
+def ends_at_newest(
+    ask: Ask, newest: int, hints: Mapping[int, Record], *, find: Find | None, any_failure: bool = False
+) -> tuple[Ends, str]:
+    """Find the ends of the change nearest to the newest release, which is asked first; say where they come from.
+
+    Where it fails, the other end is the nearest older release without that very failure; where it passes, the nearest
+    one that fails. ``hints`` are records of candidates that say where that may be: each is asked before it counts, and
+    without them the search goes back in steps of 1, 2, 4, 8. Raises :class:`NoEnds`.
+    """
+    newest = next((index for index in range(newest, -1, -1) if not has_no_answer(ask(index, "newest"))), newest)
+    record = ask(newest, "newest")
+    natural = Find.FIRST_BAD if fails(record) else Find.FIRST_FIXED
+    if find not in {None, natural} or has_no_answer(record):
+        return widened_ends(ask, newest, good=None, bad=None, find=find or natural), WIDENED
+    rule = symptom_of(record, any_failure=any_failure) if fails(record) else None
+
+    def differs(other: Record) -> bool | None:
+        if has_no_answer(other) or (rule and rule.answer(other) is Answer.SKIP):
+            return None
+        return fails(other) if rule is None else rule.answer(other) is Answer.GOOD
+
+    told = {index: answer for index, one in hints.items() if index < newest and (answer := differs(one)) is not None}
+    low = max((index for index, answer in told.items() if answer), default=None)
+    if low is not None and differs(ask(low, "end")):
+        # The nearest hint above it, if that holds too, leaves only what lies between the two to be asked.
+        high = min((index for index in told if index > low), default=newest)
+        high = high if differs(ask(high, "end")) is False else newest
+        return Ends(low=low, high=high, find=natural), HINTED
+    low, high = _walk(ask, newest, 0, wanted=differs, what=_BAD_END if rule is None else _WITHOUT)
+    return Ends(low=low, high=high, find=natural), WIDENED
 
 
 def widened_ends(ask: Ask, newest: int, *, good: int | None, bad: int | None, find: Find | None) -> Ends:
@@ -249,7 +284,7 @@ def widened_ends(ask: Ask, newest: int, *, good: int | None, bad: int | None, fi
     if good is not None and bad is not None:
         return given_ends(good, bad)
     if bad is not None and find is not Find.FIRST_FIXED:
-        low, high = _walk(ask, bad, 0, failing=False)
+        low, high = _walk(ask, bad, 0, wanted=_passing, what=_GOOD_END)
         return Ends(low=low, high=min(high, bad), find=Find.FIRST_BAD)
     if find is None:
         # The newest release that answers; steps from one that does not could jump over it.
@@ -259,10 +294,19 @@ def widened_ends(ask: Ask, newest: int, *, good: int | None, bad: int | None, fi
     if good is not None and find is Find.FIRST_FIXED:
         high = good
     else:
-        high, _ = _walk(ask, newest, 0 if given is None else given + 1, failing=find is Find.FIRST_BAD, itself=True)
+        floor = 0 if given is None else given + 1
+        high, _ = (
+            _walk(ask, newest, floor, wanted=_failing, what=_BAD_END, itself=True)
+            if find is Find.FIRST_BAD
+            else _walk(ask, newest, floor, wanted=_passing, what=_GOOD_END, itself=True)
+        )
     if given is not None:
         return Ends(low=given, high=high, find=find)
-    low, high = _walk(ask, high, 0, failing=find is Find.FIRST_FIXED)
+    low, high = (
+        _walk(ask, high, 0, wanted=_failing, what=_BAD_END)
+        if find is Find.FIRST_FIXED
+        else _walk(ask, high, 0, wanted=_passing, what=_GOOD_END)
+    )
     return Ends(low=low, high=high, find=find)
 
 
@@ -276,30 +320,43 @@ def steps_back(start: int, floor: int) -> Iterator[int]:
         yield floor
 
 
-def _walk(ask: Ask, start: int, floor: int, *, failing: bool, itself: bool = False) -> tuple[int, int]:
-    """Go back from ``start`` to an answer that fails (or passes); give it and the answered one after it.
+_GOOD_END = "that passes was found in going back; name one with --good"
+_BAD_END = "that fails was found in going back; name one with --bad"
+_WITHOUT = "without this failure was found in going back; name one with --good"
+
+
+def _walk(ask: Ask, start: int, floor: int, *, wanted: Wanted, what: str, itself: bool = False) -> tuple[int, int]:
+    """Go back from ``start`` to an answer that is ``wanted``; give it and the answered one after it.
 
     Steps that grow may jump from releases that all answer alike to those too old to be asked. Then
-    the gap between the two is halved, towards the oldest release that can be asked.
+    the gap between the two is halved, towards the oldest release that can be asked. ``what`` says in an error
+    what was looked for.
     """
     after, unanswered = start, None
     for index in [*([start] if itself else []), *steps_back(start, floor)]:
-        record = ask(index, "widening")
-        if has_no_answer(record):
+        answer = wanted(ask(index, "widening"))
+        if answer is None:
             unanswered = index if unanswered is None else unanswered
             continue
-        if fails(record) == failing:
+        if answer:
             return index, after
         after, unanswered = index, None
     while unanswered is not None and after - unanswered > 1:
         middle = (after + unanswered) // 2
-        record = ask(middle, "widening")
-        if has_no_answer(record):
+        answer = wanted(ask(middle, "widening"))
+        if answer is None:
             unanswered = middle
-        elif fails(record) == failing:
+        elif answer:
             return middle, after
         else:
             after = middle
-    what = "fails" if failing else "passes"
-    message = f"no release that {what} was found in going back; name one with {'--bad' if failing else '--good'}"
+    message = f"no release {what}"
     raise NoEnds(message)
+
+
+def _passing(record: Record) -> bool | None:
+    return None if has_no_answer(record) else not fails(record)
+
+
+def _failing(record: Record) -> bool | None:
+    return None if has_no_answer(record) else fails(record)

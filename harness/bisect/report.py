@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +14,11 @@ from harness.bisect.symptom import samples, shown
 from harness.bisect.wording import details, headline, short
 from harness.contracts.record import record_data
 from harness.interface import variant_id
+from harness.judge.reference import without_paths
 from harness.program import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from harness.bisect.commits import CommitAnswer
     from harness.bisect.flow import Result
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 100
 _FILES = 12
+_PRIVATE = re.compile(r"\b(?:https?|file|ssh)://(?!github\.com/|pypi\.org/|huggingface\.co/)[^\s'\"`|)]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +98,15 @@ def commit_lines(answer: CommitAnswer) -> list[str]:
     return [*lines, *(f"  {note}" for note in answer.notes)]
 
 
-def reproduce_lines(about: About) -> list[str]:
-    """Write the commands that show it again: the failing cell as one script, and this bisect."""
+def reproduce_lines(about: About, *, beside: bool = False) -> list[str]:
+    """Write the commands that show it again: the failing cell as one script, and this bisect.
+
+    With ``beside`` a matrix that the bisect wrote is named as a file that lies beside the report.
+    """
     lines = []
     if about.failing is not None:
         cell, matrix = about.failing
+        matrix = Path(matrix).name if beside else matrix
         variant = about.subject.partition(" ")[2]
         words = [
             *PROGRAM.split(),
@@ -117,7 +124,7 @@ def reproduce_lines(about: About) -> list[str]:
 
 
 def markdown(about: About, result: Result, steps: Sequence[Step]) -> str:
-    """Write the whole report as Markdown, ready for an issue."""
+    """Write the whole report as Markdown, ready for an issue: it names nothing of this machine."""
     heads = [result.corners.sentence] if result.corners else []
     heads += [headline(found) for found in result.axes]
     lines = [f"## Bisect: `{about.subject}`", "", *(f"**{head}**\n" for head in heads)]
@@ -128,13 +135,20 @@ def markdown(about: About, result: Result, steps: Sequence[Step]) -> str:
         first, *rest = commit_lines(result.commit)
         lines += [f"**{first}**", "", *(f"- {line.strip()}" for line in rest), ""]
     lines += [*result.refusals, ""] if result.refusals else []
-    lines += ["Reproduce with:", "", *(f"    {line}" for line in reproduce_lines(about)), ""]
+    lines += ["Reproduce with:", "", *(f"    {line}" for line in reproduce_lines(about, beside=True)), ""]
+    if about.failing is not None and (matrix := Path(about.failing[1])).suffix == ".toml":
+        lines += [f"`{matrix.name}` is:", "", "```toml", *matrix.read_text(encoding="utf-8").splitlines(), "```", ""]
     lines += ["| # | why | asked | shown | from |", "| --- | --- | --- | --- | --- |"]
     for number, step in enumerate(steps, start=1):
         what = short(told(step.record, about.metric)).replace("|", "\\|")
         source = f"{step.seconds:.1f} s" if step.source == "measured" else step.source
         lines.append(f"| {number} | {step.why} | {step.label.replace('|', chr(92) + '|')} | {what} | {source} |")
-    return "\n".join(lines) + "\n"
+    return anonymous("\n".join(lines) + "\n")
+
+
+def anonymous(text: str) -> str:
+    """Return a text for strangers: neither paths of this machine nor addresses that are not public ones."""
+    return _PRIVATE.sub("<address>", without_paths(text))
 
 
 def as_data(about: About, result: Result, steps: Sequence[Step]) -> dict[str, Any]:
@@ -179,7 +193,7 @@ def _axis_data(found: Found) -> dict[str, Any]:
         "headline": headline(found),
         "change": change(found.finding.change) if found.finding.change else None,
         "others": [change(one) for one in found.finding.others],
-        "answers": {versions[index]: str(found.answer(index)) for index in sorted(found.records)},
+        "answers": {versions[index]: found.standing(index) for index in sorted(found.records)},
         "probes": found.finding.probes,
         "repeats": found.finding.repeats,
         "skips": found.finding.skips,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from harness.bisect.releases import OTHERWISE
 from harness.bisect.search import Answer, Change, Find
-from harness.bisect.symptom import fails, shown
+from harness.bisect.symptom import shown
 
 if TYPE_CHECKING:
     from harness.bisect.releases import Found
 
 _SHOWN = 160
 _LISTED = 6
+_KINDS = {str(Answer.BAD): "Another break", str(Answer.GOOD): "Another fix"}
 
 
 def short(text: str, limit: int = _SHOWN) -> str:
@@ -44,13 +47,7 @@ def details(found: Found) -> list[str]:
             lines.append("Where failing itself began or ended is what --any-failure asks for.")
         if change.between:
             lines.append(_open(found, change))
-    for one in finding.others:
-        word = "Another break" if one.becomes is Answer.BAD else "Another fix"
-        narrowed = "" if _is_asked(found, one) else ", not narrowed down"
-        left, right = _version(found, one.left), _version(found, one.right)
-        lines.append(
-            f"{word} was seen: {left} is {_state(found, one.left)}, {right} is {_state(found, one.right)}{narrowed}"
-        )
+    lines += _other_changes(found)
     lines += _other_failures(found)
     lines += [f"Flaky, settled by a quorum: {package} {_version(found, index)}" for index in finding.flaky]
     if found.came_along:
@@ -77,14 +74,14 @@ def _refusal(found: Found) -> str:
     end = "old" if index == found.ends.low else "new"
     wanted = found.ends.find.old if end == "old" else found.ends.find.new
     name = f"{found.axis.package} {_version(found, index)}"
-    return f"{name} should be {wanted} but is {answer} ({_shown(found, index)}); choose another --{wanted}"
+    state = OTHERWISE if found.standing(index) == OTHERWISE else f"is {answer}"
+    return f"{name} should be {wanted} but {state} ({_shown(found, index)}); choose another --{wanted}"
 
 
 def _change(found: Found, change: Change, plain: str) -> str:
     left, right = _version(found, change.left), _version(found, change.right)
     states = ", ".join(
-        f"{version} {'fails otherwise' if _fails_otherwise(found, index) else f'is {found.answer(index)}'}"
-        for version, index in ((left, change.left), (right, change.right))
+        _stands(found, version, index) for version, index in ((left, change.left), (right, change.right))
     )
     if not change.between:
         return f"{plain}: {states}"
@@ -112,19 +109,38 @@ def _other_failures(found: Found) -> list[str]:
 
 
 def _fails_otherwise(found: Found, index: int) -> bool:
-    return found.answer(index) is Answer.GOOD and fails(found.records[index])
+    return found.standing(index) == OTHERWISE
 
 
-def _is_asked(found: Found, change: Change) -> bool:
-    return all(index in found.records for index in change.between)
+def _stands(found: Found, version: str, index: int) -> str:
+    standing = found.standing(index)
+    return f"{version} {standing if standing == OTHERWISE else f'is {standing}'}"
 
 
-def _state(found: Found, index: int) -> str:
-    return f"{found.answer(index)} ({_shown(found, index)})"
+def _other_changes(found: Found) -> list[str]:
+    """Tell of other changes that are known, from new to old: measured here, or in the published records."""
+    change, records = found.finding.change, {**found.published, **found.records}
+    standings = {index: found.standing(index) for index in sorted(records)}
+    answered = [index for index, standing in standings.items() if standing != Answer.SKIP]
+    others = [
+        (left, right)
+        for left, right in pairwise(answered)
+        if standings[left] != standings[right] and (change is None or right <= change.left or left >= change.right)
+    ]
+    lines = []
+    for left, right in reversed(others[-_LISTED:]):
+        source = "" if {left, right} <= found.records.keys() else ", by the published records"
+        narrowed = "" if right == left + 1 else ", not narrowed down"
+        states = ", ".join(
+            f"{_stands(found, _version(found, one), one)} ({_shown(found, one)})" for one in (left, right)
+        )
+        lines.append(f"{_KINDS.get(standings[right], 'Another failure')} is known: {states}{narrowed}{source}")
+    return lines
 
 
 def _shown(found: Found, index: int) -> str:
-    return short(shown(found.records[index])) if index in found.records else "not asked"
+    record = found.records.get(index) or found.published.get(index)
+    return short(shown(record)) if record else "not asked"
 
 
 def _version(found: Found, index: int) -> str:

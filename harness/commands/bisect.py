@@ -43,12 +43,13 @@ def _percent(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option(
     "--case", required=True, metavar="EXPR", help="A case, or CASE:PART; the first variant that fits is taken."
 )
+@click.option("--variant", metavar="NAME", help="Exactly this variant, such as llama-prefix_tuning-cached.")
 @click.option("--model", help="The variant's model: --where model=...")
 @click.option("--method", help="The variant's method: --where method=...")
 @click.option("--where", default="", metavar="EXPR", help="Any axes of the variant, e.g. 'aspect=workaround'.")
 @click.option("--axis", metavar="PACKAGE", help="The package whose releases are searched.")
 @click.option("--good", metavar="V", help="A good release; or a cell: PACKAGE=V,... or the id of a cell in --matrix.")
-@click.option("--bad", metavar="V", help="A bad release, or a cell. Without both: known answers, else widening back.")
+@click.option("--bad", metavar="V", help="A bad release, or a cell. Without both: the change nearest to the newest.")
 @click.option(
     "--find", type=click.Choice(["bad", "fixed"]), help="The first bad or the first fixed; the ends say it, too."
 )

@@ -55,10 +55,12 @@ class Release:
     uploaded: datetime | None = None
 
 
-def list_releases(package: str) -> tuple[Release, ...]:
+def list_releases(package: str, *, wheels_alone: bool = True) -> tuple[Release, ...]:
     """List the releases of a package from every index that uv would ask, old to new; none of them with ``UV_NO_INDEX``.
 
-    Raises :class:`EnvironmentFailure` when no index could be read or none has the package.
+    With ``wheels_alone`` the wheels in ``UV_FIND_LINKS`` serve where an index cannot be read. Raises
+    :class:`EnvironmentFailure` when no index could be read or none has the package, or without ``wheels_alone`` when
+    one of them could not be read.
     """
     environ = uv_environment()
     indexes = [environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or _PYPI]
@@ -73,6 +75,10 @@ def list_releases(package: str) -> tuple[Release, ...]:
             files += read_listing(*_fetch(f"{url.rstrip('/')}/{package}/", environ.get("SSL_CERT_FILE")))
         except (OSError, ValueError) as error:
             troubles.append(f"{url}: {error}")
+    if not wheels_alone and (troubles or not indexes):
+        why = "; ".join(troubles) or "UV_NO_INDEX is set"
+        message = f"the releases of {package} are not known without the package index ({why}); make it readable"
+        raise EnvironmentFailure(message)
     for place in (environ.get("UV_FIND_LINKS") or "").split(","):
         folder = Path(urlparse(place).path)
         if place and folder.is_dir():

@@ -92,10 +92,15 @@ def _with_interval(record: VariantRecord, latency: dict[str, Any]) -> dict[str, 
     return {**latency, "interval": asdict(ratio)} if ratio and ratio.is_bounded else latency
 
 
+def without_paths(text: str) -> str:
+    """Return a text without paths of this machine."""
+    return _PATH.sub("<path>", _SITE.sub("", text))
+
+
 def _without_paths(value: Any) -> Any:
     match value:
         case str():
-            return _PATH.sub("<path>", _SITE.sub("", value))
+            return without_paths(value)
         case dict():
             return {name: _without_paths(one) for name, one in value.items()}
         case list():
