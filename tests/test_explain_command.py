@@ -127,6 +127,7 @@ def test_what_is_not_understood_is_refused(run: Run, arguments: list[str], words
 
 def test_without_reference_records_the_way_to_some_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing published and nothing named: how to measure, and exit status 2."""
+    monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
     monkeypatch.setattr(reference, "REFERENCE", tmp_path)
     for command in (["explain", "generate_with_cache"], ["advise", "--method", "lora"]):
         done = CliRunner().invoke(cli, command)

@@ -56,6 +56,13 @@ def test_a_bare_version_means_exactly_that_one(one: str, other: str) -> None:
     assert where.in_bounds(cell_facts({"peft": other})) == (one == other)
 
 
+def test_a_bare_minor_means_all_its_releases() -> None:
+    """``--transformers 4.56`` is 4.56.0, 4.56.2 and so on, and no other; so is ``=`` in a filter."""
+    for where in (Where(versions={"peft": specifier("peft", "0.13")}), parse_where("peft=0.13", AXES)):
+        assert where.in_bounds(cell_facts({"peft": "0.13.2"}))
+        assert not where.in_bounds(cell_facts({"peft": "0.14.0"}))
+
+
 def test_a_cell_without_the_package_is_out_of_bounds_and_states_concern_all() -> None:
     """What a cell does not have, no specifier covers; a state has no variant to filter by."""
     records: list[Record] = [record({"peft": "0.13.0"}, "passed"), state_record({"peft": "0.14.0"})]

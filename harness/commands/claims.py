@@ -23,22 +23,22 @@ _WIDTH = 96
 def claims(runs: tuple[str, ...], document: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Print what the documents claim, where it holds, and the cells that decide.
 
-    The records are the published references, or those of the runs named. Cells that fail of another defect than the
-    claim's decide nothing; they are counted.
+    The records are all published ones and this machine's own, or those of the runs named. Cells that fail of another
+    defect than the claim's decide nothing; they are counted.
     """
     from harness.errors import UsageError
     from harness.judge.claims import Audit, audit, told
-    from harness.judge.origin import origin_of
-    from harness.judge.reference import published
+    from harness.judge.origin import asked_origin
     from harness.matrix.cases import load_cases
     from harness.report.files import claim_data
 
-    origin = origin_of([] if runs else published(), runs)
-    audited = [one for case in load_cases() for one in audit(case, origin.records)]
+    cases = [case for case in load_cases() if case.claims]
+    origin = asked_origin((), runs, {case.name for case in cases})
+    audited = [one for case in cases for one in audit(case, origin.records)]
     if runs:
         audited = list(told(audited))
     if document is not None:
-        known = ", ".join(sorted({claim.document for case in load_cases() for claim in case.claims}))
+        known = ", ".join(sorted({claim.document for case in cases for claim in case.claims}))
         if document not in known.split(", "):
             message = f"no claims of document {document!r}; there are {known}"
             raise UsageError(message)

@@ -12,7 +12,7 @@ import click
 from harness.commands.options import matrix_option, run_option
 from harness.errors import ExitStatus, UsageError
 from harness.explain.filters import parse_where
-from harness.judge.origin import axes_of_variants, matrix_with, origin_of
+from harness.judge.origin import asked_origin, axes_of_variants
 from harness.matrix.cases import find_case, load_cases
 from harness.program import PROGRAM, example
 
@@ -43,14 +43,12 @@ _FILE = "decide.toml"
 def explain(case: str, matrices: tuple[str, ...], runs: tuple[str, ...], where_text: str, **options: Any) -> None:
     """Say with which versions CASE fails, in the fewest windows of versions.
 
-    Asks the reference records (documented, or the first that has the case) or --run RUN. A window is exact on what
-    was measured; what no window covers passed. Exit status 3: nothing was measured of the case.
+    Asks all published records and this machine's own, or the --matrix and --run that are named. A window is exact on
+    what was measured; what no window covers passed. Exit status 3: nothing was measured of the case.
     """
-    declared = find_case(load_cases(), case)
+    declared = find_case(load_cases(whole=()), case)
     where = parse_where(where_text, axes_of_variants([declared]))
-    if not matrices and not runs:
-        matrices = matrix_with(case)
-    origin = origin_of(matrices, runs)
+    origin = asked_origin(matrices, runs, {case})
     origin.records[:] = where.select(origin.records)
     if options["hold_out"] is not None:
         _hold_out(declared, origin, options)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"^\s*([\w-]*?)\s*(~=|===?|!=|<=|>=|<|>|=)\s*(.+?)\s*$")
 _VERSIONED = (*PACKAGES, "python")
 
+NEWEST = "newest"
+"""In place of a specifier: the newest release that was measured."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Where:
@@ -70,7 +73,7 @@ def parse_where(text: str, axes: Collection[str]) -> Where:
             raise UsageError(message)
         name, operator, value = found[1] or before, found[2], found[3]
         if name in _VERSIONED:
-            versions.setdefault(name, []).append(("==" if operator == "=" else operator) + value)
+            versions.setdefault(name, []).append(exactly(value) if operator == "=" else operator + value)
         elif name in axes and operator in {"=", "=="}:
             patterns[name] = (*patterns.get(name, ()), *value.split("|"))
         elif name in axes:
@@ -84,13 +87,18 @@ def parse_where(text: str, axes: Collection[str]) -> Where:
 
 
 def specifier(package: str, text: str) -> str:
-    """Check a specifier such as ``>=0.12,<0.14``; a bare version means exactly that one.
+    """Check a specifier such as ``>=0.12,<0.14``; a bare ``0.13.0`` means that release, and ``0.13`` the whole minor.
 
     Raises :class:`UsageError` when it is none.
     """
-    wanted = f"=={text.strip()}" if re.match(r"\s*\d", text) else text
+    wanted = exactly(text.strip()) if re.match(r"\s*\d", text) else text
     try:
         return str(SpecifierSet(wanted, prereleases=True))
     except InvalidSpecifier:
-        message = f"{package}: {text!r} is not a specifier such as '>=0.12,<0.14' or '0.13.*'"
+        message = f"{package}: {text!r} is not a specifier such as '>=0.12,<0.14' or '0.13'"
         raise UsageError(message) from None
+
+
+def exactly(version: str) -> str:
+    """Return the specifier for a version as a person types it: a release, or all releases of a minor or major."""
+    return f"=={version}.*" if re.fullmatch(r"\d+(\.\d+)?", version) else f"=={version}"

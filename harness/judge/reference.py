@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 from dataclasses import asdict, replace
@@ -16,6 +17,7 @@ from harness.paths import ROOT, file_name
 from harness.program import PROGRAM
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from harness.contracts.record import Record, VariantRecord
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 REFERENCE = ROOT / "reports" / "reference"
 
 _RAW = frozenset({"samples_s", "waited_s"})
+_ABOUT = re.compile(rb'"case": "([^"]*)", "document": (?:null|"[^"]*"), "variant": (\{[^{}]*\})')
+"""The case and variant of a record, before its line is decoded, as :func:`record_line` writes them.
+
+They stand before all that is measured, and a text within a line has its quotes escaped. A line without them is decoded.
+"""
 _SITE = re.compile(r"/[^\s'\"()]*?/site-packages/")
 _PATH = re.compile(r"(?<![\w.:/<])(?:/[\w.+@~-]+){2,}/?")
 
@@ -33,8 +40,10 @@ def reference_path(name: str) -> Path:
     return REFERENCE / f"{file_name(name, 'matrix')}.jsonl.gz"
 
 
-def read_reference(name: str) -> list[Record]:
+def read_reference(name: str, wanted: Callable[[str, Mapping[str, str]], bool] | None = None) -> list[Record]:
     """Read the reference records of a matrix, in order of their places.
+
+    With ``wanted`` only records whose case and variant it takes are decoded, and the states of cells.
 
     Raises :class:`UsageError` naming those that there are.
     """
@@ -46,8 +55,18 @@ def read_reference(name: str) -> list[Record]:
             f"measure and publish them: {PROGRAM} run {name}, then {PROGRAM} admin publish RUN"
         )
         raise UsageError(message)
-    with gzip.open(path, "rb") as lines:
-        return [read_record(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
+    lines = enumerate(gzip.decompress(path.read_bytes()).splitlines(), 1)
+    if wanted is None:
+        return [read_record(line, f"{path}:{number}") for number, line in lines]
+    takes: dict[tuple[bytes, bytes], bool] = {}
+    records = []
+    for number, line in lines:
+        found = _ABOUT.search(line)
+        if found is not None and (about := (found[1], found[2])) not in takes:
+            takes[about] = wanted(found[1].decode(), json.loads(found[2]))
+        if found is None or takes[about]:
+            records.append(read_record(line, f"{path}:{number}"))
+    return records
 
 
 def published() -> list[str]:

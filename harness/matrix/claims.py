@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import DataError
 from harness.interface import Outcome
@@ -67,7 +67,11 @@ def read_claims(case: Path, variants: Iterable[Mapping[str, str]]) -> tuple[Clai
 @cache
 def parse_claims(path: Path, text: str, case: str, axes: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[Claim, ...]:
     """Read the text of a document's claims and return those of a case with these axes. Raises :class:`DataError`."""
-    data, lines = read_toml(path, text), key_lines(text)
+    data, lines = _document(path, text)
+    named = {values.get("case") for values in data.get("claim", []) if isinstance(values, dict)}
+    if case not in named and any((path.parent.parent / f"{name}.py").is_file() for name in named):
+        # Its mistakes are told where a case that it speaks of is read.
+        return ()
     problems: list[tuple[int | None, str]] = []
     head = Entry(
         {key: value for key, value in data.items() if key != "claim"},
@@ -98,6 +102,12 @@ def parse_claims(path: Path, text: str, case: str, axes: tuple[tuple[str, tuple[
     if problems:
         raise DataError(path, problems)
     return tuple(found)
+
+
+@cache
+def _document(path: Path, text: str) -> tuple[dict[str, Any], dict[tuple[str, int, str], int]]:
+    """Parse the text of a document's claims once, not once a case. Raises :class:`DataError`."""
+    return read_toml(path, text), key_lines(text)
 
 
 def _claim(entry: Entry, document: str, axes: Mapping[str, tuple[str, ...]] | None) -> Claim:

@@ -92,6 +92,14 @@ class Store:
             rows = connection.execute("SELECT json FROM record WHERE matrix = ? ORDER BY time", (matrix,))
             return list(_readable(text for (text,) in rows))
 
+    def of_cases(self, cases: Iterable[str]) -> list[VariantRecord]:
+        """Return every record of some cases, of all runs, the oldest first."""
+        names = list(cases)
+        marks = ",".join("?" * len(names))
+        with self._explained(), closing(self._connect()) as connection:
+            rows = connection.execute(f"SELECT json FROM record WHERE case_name IN ({marks}) ORDER BY time", names)  # noqa: S608
+            return list(_readable(text for (text,) in rows))
+
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=60, isolation_level=None)
 
