@@ -190,7 +190,14 @@ def repro_check(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test the harness itself, end to end with a real old release."""
     install(session, "tests")
-    session.run("python", "-m", "pytest", *(session.posargs or ["tests"]))
+    session.run("python", "-m", "pytest", *(session.posargs or ["tests", "-m", "not slow"]))
+
+
+@nox.session(name="slow-tests", default=False)
+def slow_tests(session: nox.Session) -> None:
+    """Test what takes long: kills, hostile cases, full disks, all scripts, all examples of the help (half an hour)."""
+    install(session, "tests")
+    session.run("python", "-m", "pytest", *(session.posargs or ["tests", "-m", "slow"]))
 
 
 @nox.session(allow_parallel=True)

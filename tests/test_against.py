@@ -37,7 +37,7 @@ from tests.planted import LLAMA, record, state_record, write_run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from harness.contracts.record import VariantRecord
+    from harness.contracts.record import Record, VariantRecord
     from harness.environments.build import Environment
 
 OLD = {"peft": "0.13.0", "transformers": "4.45.1"}
@@ -249,7 +249,7 @@ def test_the_quick_ring_has_each_case_and_method_once() -> None:
 
 def test_the_oldest_companion_is_one_that_works_with_the_newest() -> None:
     """What passes beside an older peft, or fails beside the newest, does not count."""
-    records = [
+    records: list[Record] = [
         record({"peft": "0.13.0", "transformers": "4.40.2"}, "passed"),
         record({"peft": "0.14.0", "transformers": "4.41.2"}, "error"),
         record({"peft": "0.14.0", "transformers": "4.42.4"}, "passed"),

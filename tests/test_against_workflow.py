@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from harness.environments.build import Environment
 
+pytestmark = pytest.mark.slow
+
 FILES = sorted([*(ROOT / ".github").glob("workflows/*.yml"), *(ROOT / ".github").glob("actions/*/action.yml")])
 HOSTILE = 'x\'; touch pwned; "$(touch pwned)" `touch pwned` @everyone'
 _EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")

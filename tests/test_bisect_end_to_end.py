@@ -21,6 +21,8 @@ from tests.test_bisect_commits import Origin
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 PYPROJECT = """
 [build-system]
 requires = ["setuptools"]

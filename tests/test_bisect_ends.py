@@ -83,11 +83,12 @@ def test_widening_from_one_end_that_is_given(history: list[Record], data: st.Dat
 @st.composite
 def hinted(draw: st.DrawFn) -> tuple[list[Record], dict[int, Record]]:
     """Draw a history with several failures and skips, and records of some places, of which some are not true."""
-    history = draw(st.lists(st.sampled_from([PASSED, FAILED, OTHER, SKIPPED]), max_size=40))
+    entries: list[Record] = [PASSED, FAILED, OTHER, SKIPPED]
+    history = draw(st.lists(st.sampled_from(entries), max_size=40))
     places = draw(st.sets(st.integers(0, max(0, len(history) - 1)))) if history else set()
     lies = draw(st.sets(st.sampled_from(sorted(places)))) if places else set()
-    hints = {
-        place: draw(st.sampled_from([PASSED, FAILED, OTHER])) if place in lies else history[place] for place in places
+    hints: dict[int, Record] = {
+        place: draw(st.sampled_from(entries[:3])) if place in lies else history[place] for place in places
     }
     return history, hints
 
@@ -156,7 +157,7 @@ def test_the_ends_are_true_and_nothing_newer_is_known(
 
 def test_a_record_that_does_not_hold_here_is_no_end() -> None:
     """The published records say that the release before passes; asked, it fails alike, and the search goes back."""
-    history: list[Record] = [PASSED] * 5 + [FAILED] * 5
+    history: list[Record] = [*[PASSED] * 5, *[FAILED] * 5]
     ends, source = ends_at_newest(lambda index, _why: history[index], 9, {8: PASSED}, find=None)
     assert (history[ends.low], history[ends.high]) == (PASSED, FAILED)
     assert source == WIDENED

@@ -17,6 +17,8 @@ from tests.jobs import copy_of_cases, make_task, measure
 if TYPE_CHECKING:
     from harness.environments.build import Environment
 
+pytestmark = pytest.mark.slow
+
 PLANTED = '''"""Run another case's check with a fault in the packages under test."""
 import contextlib, importlib
 from unittest import mock

@@ -92,6 +92,7 @@ def run(
     return subprocess.run(command, capture_output=True, text=True, cwd=checkout, env=environ, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", EXAMPLES, ids=" ".join)
 def test_the_example_of_every_command_runs(
     checkout: Path, old_environment: Environment, tmp_path: Path, words: tuple[str, ...]

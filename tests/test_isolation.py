@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from harness.environments.build import Environment
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/stat").exists(), reason="needs Linux: processes are found in /proc"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux: processes are found in /proc"),
+]
 
 SEED = int(os.environ.pop("PROMPT_BENCH_SEED", str(random.SystemRandom().randrange(1000))))
 

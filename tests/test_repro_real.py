@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from harness.contracts.record import VariantRecord
     from harness.environments.build import Environment
 
+pytestmark = pytest.mark.slow
+
 MATRIX = """
 [matrix]
 torch = "2.13.0"

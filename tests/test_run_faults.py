@@ -63,6 +63,7 @@ def keys(place: Path, reports: str, run: str) -> list[str]:
     return [json.loads(line)["key"] for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_two_runs_with_one_id_measure_once(place: Path) -> None:
     """One measures; the other measures nothing twice: it is refused, or finds everything known."""
     both = [start(place, "same", "--run-id", "same") for _ in range(2)]
@@ -88,6 +89,7 @@ def test_a_run_that_is_held_is_refused_and_free_afterwards(tmp_path: Path, monke
         pass
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_keep_apart(place: Path) -> None:
     """Runs that start in one second get ids of their own, and each is whole."""
     both = [start(place, "apart") for _ in range(2)]
@@ -111,6 +113,7 @@ def test_names_of_one_second_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(set(names)) == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit_kb", [0, 1, 4, 8, 16, 64])
 def test_a_file_system_that_is_full_at_any_write_loses_nothing(place: Path, limit_kb: int) -> None:
     """No file may grow beyond a limit: the run ends in one line, not in a traceback, and the next one is whole."""
@@ -132,6 +135,7 @@ def test_a_file_system_that_is_full_at_any_write_loses_nothing(place: Path, limi
     assert len(keys(place, name, "r")) == VARIANTS
 
 
+@pytest.mark.slow
 def test_half_a_line_is_measured_again(place: Path) -> None:
     """A record that was cut off by a crash of the machine is no record: that variant is measured again, no other."""
     process = start(place, "half", "--run-id", "r")
@@ -152,6 +156,7 @@ def test_half_a_line_is_measured_again(place: Path) -> None:
     assert file.read_bytes().startswith(b"".join(lines[:-1]))
 
 
+@pytest.mark.slow
 def test_a_clock_that_goes_back_loses_no_measurement(place: Path) -> None:
     """Records of a run that was "later" stay known: the next run measures nothing, and reads as before."""
     process = start(place, "clock", "--run-id", "later")
