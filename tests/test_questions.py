@@ -43,7 +43,7 @@ QUESTIONS = {
     "left-padded batches with prompt tuning": (
         ["--method", "prompt_tuning", "--use", "left-padding"],
         1,
-        "Prompt tuning on batches padded on the left works on Bloom and OPT, not on Llama, Qwen2, GPT-2,",
+        "Prompt tuning on batches padded on the left works on Bloom, OPT and GPT-BigCode, not on Llama,",
     ),
     "Mistral and prefix tuning": (
         ["--model", "mistral", "--method", "prefix_tuning"],

@@ -8,6 +8,7 @@ for or on one like it, up to the patches of a minor. Its ends are measured pairs
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import Enum
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 Point = tuple[Version, ...]
 """A version of each package that decides, in the order of :attr:`Use.packages`."""
+
+_TRANSFORMERS = 1
+"""Its place in a point."""
 
 MOST_RANGES = 6
 """Ranges that are looked for; a sentence has room for no more."""
@@ -90,7 +94,8 @@ class Evidence(Enum):
     FAILS_NEARBY = "fails on another family"
 
 
-_GOOD = {Evidence.WORKS, Evidence.WORKS_NEARBY}
+GOOD = {Evidence.WORKS, Evidence.WORKS_NEARBY}
+"""What speaks for a pair."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,17 +255,36 @@ class Advice:
     def _exactly(self, point: Point) -> Evidence | None:
         if point in self.table.states:
             return Evidence.FAILS
-        own = [found.works for _, found in self.found(point)]
+        own = self.found(point)
         if own:
-            works = any(own) if self.question.use.may_choose else all(own)
+            works = all(found.works for _, found in own)
+            if self.question.use.may_choose:
+                ways = {subject.method for subject, found in own if found.works}
+                works = ways == {subject.method for subject, _ in own}
             return Evidence.WORKS if works else Evidence.FAILS
-        if self.question.use.may_choose:
+        if self.question.use.may_choose or self._is_before_the_family(point):
             return None
         alike = [found.works for _, found in self.found(point, self._alike)]
         if alike:
             return Evidence.WORKS_NEARBY if all(alike) else Evidence.FAILS_NEARBY
         methods = [found.works for _, found in self.found(point, self._other_methods)]
         return None if all(methods) else Evidence.FAILS_NEARBY
+
+    def _is_before_the_family(self, point: Point) -> bool:
+        """Return whether a point has a transformers older than any that a named family was seen to pass with."""
+        return self._first_transformers is not None and point[_TRANSFORMERS] < self._first_transformers
+
+    @cached_property
+    def _first_transformers(self) -> Version | None:
+        if not self.question.place:
+            return None
+        places = {one.place for one in self.subjects}
+        passing = (
+            point[_TRANSFORMERS]
+            for point, there in self.table.points.items()
+            if any(one.place in places and found.passed for one, found in there.items())
+        )
+        return min(passing, default=None)
 
     @cached_property
     def _alike(self) -> frozenset[Subject]:
@@ -280,8 +304,12 @@ class Advice:
                 if (evidence := self._exactly(other))
             }
             if found:
-                return Evidence.WORKS_NEARBY if found <= _GOOD else Evidence.FAILS_NEARBY
+                return Evidence.WORKS_NEARBY if found <= GOOD else Evidence.FAILS_NEARBY
         return None
+
+    def beside(self, point: Point) -> list[Point]:
+        """List the measured pairs of the same minors."""
+        return self._minors.get(_minor(point), [])
 
     @cached_property
     def _minors(self) -> dict[tuple[tuple[int, ...], ...], list[Point]]:
@@ -319,7 +347,7 @@ class Advice:
 
     def _grown(self, start: Point, ends: Sequence[Point]) -> Range:
         """Return the largest range around a pair, growing along one package after the other, in each order."""
-        speaking = [point for point in ends if self._exactly(point) in _GOOD]
+        speaking = [point for point in ends if self._exactly(point) in GOOD]
         ladders = self._ladders
         best: Range | None = None
         for order in itertools.permutations(range(len(start))):
@@ -367,7 +395,7 @@ class Advice:
             ladder[low : high + 1] if number != axis else [ladder[end]]
             for number, (ladder, (low, high)) in enumerate(zip(ladders, box, strict=True))
         ]
-        return all(self.evidence(point) in _GOOD for point in itertools.product(*spans))
+        return all(self.evidence(point) in GOOD for point in itertools.product(*spans))
 
     @cached_property
     def failing(self) -> tuple[Failing, ...]:
@@ -412,7 +440,7 @@ class Advice:
                     for number, (version, (low, high)) in enumerate(zip(point, first.ends, strict=True))
                     if number != axis
                 )
-                and self._exactly(point) not in _GOOD
+                and self._exactly(point) not in GOOD
             ]
             if above:
                 lowest = min(point[axis] for point in above)
@@ -474,9 +502,7 @@ class Advice:
                 spec = self.question.versions.get(package)
                 if spec is not None and not is_within(point[axis], spec):
                     changed += 1
-                    allowed = [number for number, one in enumerate(ladders[axis]) if is_within(one, spec)]
-                    here = ladders[axis].index(point[axis])
-                    steps += min((abs(number - here) for number in allowed), default=len(ladders[axis]))
+                    steps += _steps(point[axis], spec, ladders[axis])
             return changed, steps
 
         # Among equals the newest, which is the first.
@@ -502,6 +528,21 @@ def _common(subjects: Iterable[Subject], field_number: int, common: Sequence[str
     """Return the subjects with a common value; all of them where none has one."""
     everything = set(subjects)
     return {one for one in everything if one[field_number] in common} or everything
+
+
+def _steps(version: Version, spec: str, ladder: Sequence[Version]) -> int:
+    """Count the measured releases from a version to the nearest one that a specifier allows.
+
+    A single release that was not measured stands between those that were.
+    """
+    here = ladder.index(version)
+    if allowed := [number for number, one in enumerate(ladder) if is_within(one, spec)]:
+        return min(abs(number - here) for number in allowed)
+    exact = [Version(one.version) for one in SpecifierSet(spec) if one.operator == "==" and "*" not in one.version]
+    if not exact:
+        return len(ladder)
+    place = bisect_left(ladder, exact[0])
+    return here - place + 1 if here >= place else place - here
 
 
 def _minor(point: Point) -> tuple[tuple[int, ...], ...]:

@@ -21,7 +21,6 @@ _METHOD_OF_CASE = {
     "multitask_prompt": "multitask_prompt_tuning",
     "adaption_prompt_cache": "adaption_prompt",
     "prompt_tuning_guide": "prompt_tuning",
-    "loss_over_the_answer": "",
 }
 
 _NAMES = {
@@ -74,7 +73,7 @@ _USES = (
     Use(
         name="left-padding",
         words="on batches padded on the left",
-        expression="padded_batch:-left,padded_batch:-left_generate,prompt_learning_properties:-left",
+        expression="padded_batch:-left,padded_batch:-left_generate,prompt_learning_properties:-left,by_hand_generate:-left",
     ),
     Use(name="right-padding", words="on batches padded on the right", expression="padded_batch:-right"),
     Use(
@@ -86,23 +85,16 @@ _USES = (
     ),
     Use(name="beams", words="in beam search", expression="beam_search:-cached"),
     Use(name="assisted", words="in assisted decoding", expression="assisted_decoding"),
-    Use(
-        name="training",
-        words="in training",
-        expression="training_gradients,gradient_checkpointing,one_plus_one_round_trip:-in_memory",
-    ),
+    Use(name="training", words="in training", expression="training_gradients,loss_over_the_answer"),
+    Use(name="checkpointing", words="with gradient checkpointing", expression="gradient_checkpointing"),
     Use(
         name="trainer",
         words="under a Trainer that loads the best model",
         expression="load_best_model_at_end:-load_best",
     ),
-    Use(
-        name="saving",
-        words="saved and loaded",
-        expression="save_and_load,by_hand_loaded,one_plus_one_round_trip:-after_reload",
-    ),
-    Use(name="classification", words="for classification", expression="classification,classification_head"),
-    Use(name="adapters", words="among several adapters", expression="several_adapters,delete_adapter"),
+    Use(name="saving", words="saved and loaded", expression="save_and_load"),
+    Use(name="classification", words="for classification", expression="classification"),
+    Use(name="adapters", words="among several adapters", expression="several_adapters"),
 )
 USES: Mapping[str, Use] = {one.name: one for one in _USES}
 DEFAULT = "generate"

@@ -7,8 +7,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from harness.explain.advice import Evidence, pip_command
-from harness.explain.uses import COMMON_FAMILIES, like, spoken
+from harness.explain.uses import COMMON_FAMILIES, COMMON_METHODS, DEFAULT, USES, like, spoken
 from harness.judge.defects import Status
+from harness.program import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -56,6 +57,82 @@ class Wording:
                 room -= len(wrap(text))
         return [line for text in (first, *told, *last) for line in wrap(text)]
 
+    def summary(self, newest: Point) -> list[str]:
+        """Return how things stand on one screen: the newest releases, each common method, and what to ask."""
+        advice = self.advice
+        failing = advice.failing_at([newest])
+        works = advice.evidence(newest) is Evidence.WORKS
+        state = "works" if works or not failing else self._what(self._worst_of(failing).fault)
+        lines = [f"The newest releases measured, {self.pair(newest)}: {self.subject()} {state}."]
+        lines += [] if works or not failing else [f"The cause: {self._cause(self._worst_of(failing).fault)}."]
+        width = max(len(spoken(method)) for method in COMMON_METHODS)
+        for method in COMMON_METHODS:
+            alone = Wording(advice.alone(one for one in advice.subjects if one.method == method), self.defects, "")
+            found = alone.advice.ranges
+            lines.append(f"  {spoken(method):<{width}}  {self.range(found[0]) if found else alone.headline()}")
+        live = sum(one.kept is not None and one.kept.status is Status.LIVE for one in self.defects.values())
+        lines += [
+            f"{live} defects are live in them: {PROGRAM} cases defects --live",
+            f"Your versions: {PROGRAM} advise --installed [FILE], --peft 0.16.0, --transformers 4.56",
+            f"Your use: --method prefix_tuning --model qwen2 --use {DEFAULT}, or another:",
+            f"  {', '.join(list(USES)[1:])}",
+        ]
+        return [line for text in lines for line in wrap(text)]
+
+    @staticmethod
+    def _worst_of(failing: Sequence[Failing]) -> Failing:
+        return min(failing, key=lambda one: (one.fault.outcome != "wrong", -len(one.subjects)))
+
+    @staticmethod
+    def _what(fault: Fault) -> str:
+        return _FAILS.get(fault.outcome, fault.outcome)
+
+    def pair_lines(self, point: Point, where: str) -> list[str]:
+        """Return the answer for one pair: is it safe, what fails, and the pin that mends it."""
+        advice, pair = self.advice, self.pair(point)
+        evidence = advice.evidence(point)
+        lines = []
+        match evidence:
+            case Evidence.WORKS:
+                lines.append(f"Safe: {self.subject()} works with {pair}.")
+            case Evidence.WORKS_NEARBY:
+                lines.append(f"Probably safe: {pair} were not measured, other patches of them work.")
+            case Evidence.FAILS | Evidence.FAILS_NEARBY:
+                beside = evidence is Evidence.FAILS_NEARBY
+                failing = advice.failing_at(advice.beside(point) if beside else [point])
+                lines += self._unsafe(point, failing, measured=not beside)
+            case None:
+                lines.append(f"Not known: {pair} was not measured, and nothing near it.")
+        if evidence in {None, Evidence.FAILS, Evidence.FAILS_NEARBY} and (nearest := advice.nearest):
+            pins = [
+                f"{package}=={version}"
+                for package, version, here in zip(self.packages, nearest, point, strict=True)
+                if version != here
+            ]
+            lines.append(f"Pin {' and '.join(pins)}: the nearest that was measured and works.")
+        day = advice.table.newest[:10]
+        lines.append(
+            f"Asked: {where}. Measured with torch {self._torch(point)}; newest record: {day}, from {self.origin}."
+        )
+        return [line for text in lines for line in wrap(text)][:MOST_LINES]
+
+    def _unsafe(self, point: Point, failing: Sequence[Failing], *, measured: bool) -> list[str]:
+        methods = {one.method for one in self.advice.subjects}
+        hit = {one.method for found in failing for one in found.subjects} or methods
+        what = self._what(self._worst_of(failing).fault)
+        names = _listed_words([spoken(one) for one in sorted(hit)])
+        subject = self.subject() if hit == methods else names
+        if measured:
+            first = f"Not safe: {subject} {what} with {self.pair(point)}."
+        else:
+            first = f"Probably not safe: {subject} {what} with the patches beside {self.pair(point)}."
+        causes = dict.fromkeys(f"The cause: {self._cause(one.fault)}." for one in failing)
+        return [first, *list(causes)[:_FAULTS]]
+
+    def _torch(self, point: Point) -> str:
+        facts = self.advice.table.facts.get(point) or next(iter(self.advice.table.facts.values()))
+        return facts.packages.get("torch", "?").partition("+")[0]
+
     def subject(self) -> str:
         """Return what is asked about in words: ``prefix tuning on Qwen2``."""
         method = spoken(self.question.method) if self.question.method else "prompt learning"
@@ -89,7 +166,7 @@ class Wording:
         failing = self.advice.beyond
         if failing is None:
             return ""
-        return f"; from {self._first_above(failing)} on it {_FAILS.get(failing.fault.outcome, failing.fault.outcome)}"
+        return f"; from {self._first_above(failing)} on it {self._what(failing.fault)}"
 
     def _first_above(self, failing: Failing) -> Version:
         return min(point[self.packages.index("transformers")] for point in failing.points)
@@ -105,14 +182,16 @@ class Wording:
 
     def _no_headline(self) -> str:
         works, fails = self.advice.split
+        if self.question.use.may_choose and works and len({one.method for one in works}) > 1:
+            return f"No versions{self._bounds()} suit every method {self.question.use.words}; ask about each."
         if self.question.use.may_choose:
             return f"No: {self.subject()} fails{self._bounds()} in all {len(fails)} ways."
         if works and fails and len({one.method for one in (*works, *fails)}) == 1 and not self.question.place:
             return f"{self.subject().capitalize()}{self._bounds()} works on {_named(works)}, not on {_named(fails)}."
-        worst = self._main_faults()[0]
+        worst = max(self._main_faults(), key=lambda one: len(one.points))
         everywhere = len(worst.points) == len(self.advice.own) > 1
         pairs = f" in all {len(worst.points)} pairs measured" if everywhere else ""
-        what = _FAILS.get(worst.fault.outcome, worst.fault.outcome)
+        what = self._what(worst.fault)
         return f"No: {self.subject()}{self._bounds()} {what}{pairs}."
 
     def second(self) -> list[str]:
@@ -140,13 +219,16 @@ class Wording:
         """Return what to do where no versions within the bounds suit all that is asked for."""
         advice, lines = self.advice, []
         works, _ = advice.split
-        groups: dict[str, list[Subject]] = defaultdict(list)
-        for subject in works:
-            alone = advice.alone([subject])
+        # Where a person may choose how to attach a method, the methods are told apart, elsewhere the families.
+        by_method = self.question.use.may_choose
+        groups: dict[str, set[str]] = defaultdict(set)
+        for name in dict.fromkeys(one.method if by_method else one.place for one in works):
+            alone = advice.alone(one for one in works if name in one)
             if alone.ranges:
-                groups[self.range(alone.ranges[0])].append(subject)
-        for words, subjects in sorted(groups.items(), key=lambda item: -len(item[1]))[:_PAIRS]:
-            lines.append(f"{_named(subjects)}: use {words}.")
+                told = Wording(alone, self.defects, self.origin)
+                groups[self.range(alone.ranges[0]) + told._attached(alone.ranges[0])].add(name)
+        for words, names in sorted(groups.items(), key=lambda item: -len(item[1]))[: _PAIRS + by_method]:
+            lines.append(f"{_listed(names)}: use {words}.")
         if not works and advice.nearest is not None:
             lines.append(f"The nearest that works: {self.pair(advice.nearest)}{self._attached_at(advice.nearest)}.")
         faults = self._main_faults()
@@ -184,11 +266,13 @@ class Wording:
                 never[slug].add(subject.place)
             elif faults:
                 partly[slug].add(subject.place)
+        nowhere = set().union(*never.values())
+        elsewhere = sorted((slug, who - nowhere) for slug, who in partly.items() if who - nowhere)
         lines = []
         if never:
             lines.append("Not on " + ", ".join(f"{_listed(who)} ({slug})" for slug, who in sorted(never.items())) + ".")
-        if partly:
-            words = ", ".join(f"{_listed(who)} ({slug})" for slug, who in sorted(partly.items())[:_PAIRS])
+        if elsewhere:
+            words = ", ".join(f"{_listed(who)} ({slug})" for slug, who in elsewhere[:_PAIRS])
             lines.append(f"Not everywhere in that range on {words}.")
         return lines
 
@@ -197,10 +281,10 @@ class Wording:
         advice = self.advice
         if not advice.ranges:
             return []
-        told = {advice.beyond.fault} if advice.beyond else set()
+        told = self.name(advice.beyond.fault) if advice.beyond else ""
         # That a release of peft cannot be imported matters to who is bound to it.
         bound = bool(self.question.versions)
-        failing = [one for one in advice.failing if one.fault not in told and (one.subjects or bound)]
+        failing = [one for one in advice.failing if self.name(one.fault) != told and (one.subjects or bound)]
         return [self._told(one) for one in failing][:_FAULTS]
 
     def _told(self, failing: Failing) -> str:
@@ -212,7 +296,7 @@ class Wording:
             where = f" in {len(failing.points)} pairs, the newest {self.pair(failing.points[0])}"
         if self.question.use.may_choose:
             where = ""
-        what = _FAILS.get(failing.fault.outcome, failing.fault.outcome).removeprefix("is ")
+        what = self._what(failing.fault).removeprefix("is ")
         return f"{what.capitalize()}{on}{where}: {self._cause(failing.fault)}."
 
     def rests_on(self) -> list[str]:
@@ -299,7 +383,7 @@ class Wording:
 
     def fails(self, fault: Fault) -> str:
         """Return a fault as what a sentence says of something: ``is silently wrong (SLUG)``."""
-        return f"{_FAILS.get(fault.outcome, fault.outcome)} ({self.name(fault)})"
+        return f"{self._what(fault)} ({self.name(fault)})"
 
     def name(self, fault: Fault) -> str:
         """Return the defect behind a fault with its status, else the words of the failure."""
@@ -312,7 +396,7 @@ class Wording:
             return self.name(fault)
         status = str(defect.kept.status) if defect.kept else "not measured"
         told = defect.words if status == Status.LIVE else status
-        return f"{defect.id} ({told}). Way round: {textwrap.shorten(defect.way_round.rstrip('.'), _WAY_ROUND)}"
+        return f"{defect.id} ({told}). Way round: {textwrap.shorten(defect.way_round, _WAY_ROUND)}"
 
 
 def wrap(text: str) -> list[str]:
