@@ -23,6 +23,7 @@ from harness.judge.summary import summarise
 from harness.judge.verdicts import Verdict
 from harness.paths import reports_folder
 from harness.report.files import write_reports
+from harness.report.since import Since, since_run
 from harness.report.terminal import console, print_summary
 from harness.run.pipeline import How, run_matrix
 from harness.run.store import Store
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 WATCHED = frozenset(Verdict) - {Verdict.AS_EXPECTED}
 """Verdicts that fail a run unless somebody says which ones do."""
+
+_MOST_PROPOSED = 2000
+"""More results than a person reviews in one diff, and windows of so many are slow to learn."""
 
 _WORDS = {
     ExitStatus.AS_EXPECTED: "all as expected",
@@ -59,9 +63,11 @@ def judge_and_report(
     case: str | None = None,
     cells: Sequence[str] = (),
     watched: Collection[Verdict] = WATCHED,
+    since: str | None = None,
 ) -> ExitStatus:
     """Judge a run: print the part that ``case`` and ``cells`` select, write the reports of the whole, say the verdict.
 
+    ``since`` names the run that it is compared with (default: the last time of each place).
     Without any verdict that is ``watched`` the run is drawn alone, and is as expected. Raises :class:`UsageError` when
     nothing is selected.
     """
@@ -70,10 +76,11 @@ def judge_and_report(
         # Where something began to fail is told by the cells beside it, which other runs measured.
         summary = replace(summary, records=tuple(published_with(run.id).records))
     part = summary.part(case, cells) if case or cells else summary
+    found = _difference(run, summary.matrix, since)
     print_summary(part, console())
-    for line in _since_last_time(run, summary.matrix):
-        click.echo(line)
-    for path in write_reports(summary, _proposal(summary)):
+    for line in lines_of(found.difference, found.label) if found else ():
+        click.echo(printable(line))
+    for path in write_reports(summary, _proposal(summary), found):
         click.echo(f"wrote {path}")
     if not watched:
         return ExitStatus.AS_EXPECTED
@@ -82,13 +89,15 @@ def judge_and_report(
     return status
 
 
-def _since_last_time(run: Run, matrix: str) -> list[str]:
-    """Say what changed since the matrix was measured before; nothing on a machine that knows of no time before."""
+def _difference(run: Run, matrix: str, since: str | None) -> Since | None:
+    """Say what changed since a run, or since the matrix was measured before; None where there was no time before."""
+    if since:
+        return since_run(read_run(run.folder), since)
     path = reports_folder() / "store.sqlite"
     if not path.is_file():
-        return []
-    found = since_last_time(run.id, read_run(run.folder), Store(path).of_matrix(matrix))
-    return [printable(line) for line in lines_of(found)]
+        return None
+    earlier = Store(path).of_matrix(matrix, without=run.id)
+    return Since(label="since last time", difference=since_last_time(run.id, read_run(run.folder), earlier))
 
 
 def watched_verdicts(names: Sequence[str], never: str) -> frozenset[Verdict]:
@@ -113,7 +122,12 @@ def _verdict_words(summary: Summary, status: ExitStatus, watched: Collection[Ver
 
 def _proposal(summary: Summary) -> str:
     """Return the diff of those cases that need a person; empty where none does, or when no windows can say it."""
-    names = {one.case for one in summary.for_a_person()}
+    attention = summary.for_a_person()
+    if len(attention) > _MOST_PROPOSED:
+        words = f"{len(attention)} results need a person; name a case: cases propose CASE --run {summary.run}"
+        click.echo(f"no edit of the windows is proposed: {words}", err=True)
+        return ""
+    names = {one.case for one in attention}
     cases = tuple(case for case in summary.cases if case.name in names)
     try:
         return proposed_diff(cases, summary.records) if cases else ""

@@ -35,14 +35,14 @@ def since_last_time(run: str, now: Iterable[Record], history: Iterable[VariantRe
     return whole
 
 
-def lines_of(found: Difference) -> list[str]:
+def lines_of(found: Difference, since: str = "since last time") -> list[str]:
     """Say in a few lines what changed; none when there is nothing to hold it against."""
     if not found.count:
         return []
     if not found.flips:
-        return [f"since last time: no difference in {found.count} variants"]
+        return [f"{since}: no difference in {found.count} variants"]
     causes = found.causes
-    lines = [f"since last time, in {found.count} variants:"]
+    lines = [f"{since}, in {found.count} variants:"]
     for cause in causes[:_SHOWN]:
         words = cause.after if cause.before == cause.after else f"{cause.before} -> {cause.after}"
         words = one_line(f"{words}, e.g. {cause.representative.name}")

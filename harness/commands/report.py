@@ -18,9 +18,12 @@ _NEVER = "never"
     "--fail-on", multiple=True, type=click.Choice([*_WATCHED, _NEVER]),
     help="Fail on this verdict only; repeatable (default: all of them). never: draw, and exit with 0.",
 )  # fmt: skip
+@click.option("--since", metavar="RUN", help="Say what changed since this run (default: since last time).")
 @case_option
 @cell_option
-def report(run_id: str | None, fail_on: tuple[str, ...], case: str | None, cells: tuple[str, ...]) -> None:
+def report(
+    run_id: str | None, fail_on: tuple[str, ...], since: str | None, case: str | None, cells: tuple[str, ...]
+) -> None:
     """Draw a run (the newest) and judge it: the exit status says the verdict.
 
     The grid is printed; Markdown, HTML, JUnit XML and JSON of the whole run go to reports/latest/. With --case or
@@ -32,4 +35,5 @@ def report(run_id: str | None, fail_on: tuple[str, ...], case: str | None, cells
     from harness.run.runs import find_run
 
     watched = watched_verdicts(fail_on, _NEVER)
-    raise SystemExit(int(judge_and_report(find_run(run_id), load_cases(), case=case, cells=cells, watched=watched)))
+    status = judge_and_report(find_run(run_id), load_cases(), case=case, cells=cells, watched=watched, since=since)
+    raise SystemExit(int(status))

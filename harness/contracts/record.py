@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.interface import CellState, Outcome, variant_id
@@ -22,6 +22,9 @@ SCHEMA = 1
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029]")
 """JSON allows these within a text, but some readers end a line at them, and terminals obey some."""
+
+_EITHER = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +166,9 @@ def record_line(record: Record) -> bytes:
 
 def json_line(data: Any) -> str:
     """Return data as one line of JSON, without its line end, written as in :func:`record_line`."""
-    text = json.dumps(data, ensure_ascii=False)
+    text = _ENCODER.encode(data)
+    if _EITHER.search(text) is None:
+        return text
     text = _SURROGATE.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text)
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -182,5 +187,6 @@ def cell_data(cell: CellFacts) -> dict[str, Any]:
 
 def machine_data(machine: Machine) -> dict[str, Any]:
     """Return the facts of a machine as JSON has them."""
-    optional = ("gpus", "cuda")
-    return {name: value for name, value in asdict(machine).items() if name not in optional or value is not None}
+    data = {"cpu": machine.cpu, "cores": machine.cores, "gpu": machine.gpu, "platform": machine.platform}
+    optional = {"gpus": machine.gpus, "cuda": machine.cuda}
+    return data | {name: value for name, value in optional.items() if value is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -86,10 +87,13 @@ _OF_VARIANTS = (
 _DECODER = msgspec.json.Decoder(_Line)
 
 
-def read_record(line: bytes | str, where: str = "record") -> Record:
-    """Read one line of JSON. Raises :class:`InputError` that names ``where`` and the path of the mistake."""
+def read_record(line: bytes | str, where: str = "record", shared: Shared | None = None) -> Record:
+    """Read one line of JSON; records that are read with one ``shared`` hold once what is equal in them.
+
+    Raises :class:`InputError` that names ``where`` and the path of the mistake.
+    """
     try:
-        return _record(_decoded(line))
+        return _record(_decoded(line), shared or Shared())
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise _refused(line, where, error) from None
 
@@ -107,7 +111,7 @@ def _decoded(line: bytes | str) -> _Line:
 def record_from(data: Mapping[str, Any], where: str = "record") -> Record:
     """Read a record from parsed JSON. Raises :class:`InputError`."""
     try:
-        return _record(msgspec.convert(data, _Line))
+        return _record(msgspec.convert(data, _Line), Shared())
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InputError(where, str(error)) from None
 
@@ -121,16 +125,48 @@ def _refused(line: bytes | str, where: str, error: Exception) -> InputError:
     return InputError(where, words)
 
 
-def _record(line: _Line) -> Record:
+class Shared:
+    """What lines of one file have in common, so that many records hold it once: cells, machines, variants, texts."""
+
+    def __init__(self) -> None:
+        self._cells: dict[str, tuple[_Cell, CellFacts]] = {}
+        self._machines: list[tuple[_Machine, Machine]] = []
+        self._texts: dict[str, str] = {}
+        self._variants: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
+
+    def cell(self, facts: _Cell) -> CellFacts:
+        """Return the facts of a cell."""
+        known = self._cells.get(facts.id)
+        if known is not None and known[0] == facts:
+            return known[1]
+        cell = CellFacts(
+            id=facts.id, python=facts.python, packages=facts.packages, matrix=facts.matrix, lock=facts.lock,
+            sources=facts.sources,
+        )  # fmt: skip
+        self._cells[facts.id] = (facts, cell)
+        return cell
+
+    def machine(self, facts: _Machine) -> Machine:
+        """Return the facts of a machine."""
+        if not self._machines or self._machines[-1][0] != facts:
+            self._machines.append((facts, Machine(**msgspec.structs.asdict(facts))))
+        return self._machines[-1][1]
+
+    def variant(self, variant: dict[str, str]) -> dict[str, str]:
+        """Return a variant."""
+        return self._variants.setdefault(tuple(variant.items()), variant)
+
+    def text(self, text: str | None) -> str | None:
+        """Return a text."""
+        return None if text is None else self._texts.setdefault(text, text)
+
+
+def _record(line: _Line, shared: Shared) -> Record:
     if line.schema != SCHEMA:
         message = f"schema {line.schema} is not {SCHEMA}, the one that this version reads; update it - at `$.schema`"
         raise ValueError(message)
     facts = line.cell
-    cell = CellFacts(
-        id=facts.id, python=facts.python, packages=facts.packages, matrix=facts.matrix, lock=facts.lock,
-        sources=facts.sources,
-    )  # fmt: skip
-    machine = Machine(**msgspec.structs.asdict(line.machine))
+    cell, machine = shared.cell(facts), shared.machine(line.machine)
     if facts.state is not None:
         if any(getattr(line, name) for name in _OF_VARIANTS):
             message = "both the state of a cell (cell.state) and a variant - at `$`"
@@ -144,9 +180,9 @@ def _record(line: _Line) -> Record:
         raise ValueError(message)
     check_numbers(line.latency, line.counters)
     return VariantRecord(
-        run=line.run, time=line.time, cell=cell, key=line.key, case=line.case, variant=line.variant,
-        outcome=line.outcome, machine=machine, document=line.document, signature=line.signature,
-        message=line.message, evidence=line.evidence, counters=line.counters, latency=line.latency,
+        run=line.run, time=line.time, cell=cell, key=line.key, case=line.case, variant=shared.variant(line.variant),
+        outcome=line.outcome, machine=machine, document=line.document, signature=shared.text(line.signature),
+        message=shared.text(line.message), evidence=line.evidence, counters=line.counters, latency=line.latency,
         duration_s=line.duration_s, schema=line.schema,
     )  # fmt: skip
 
@@ -158,13 +194,14 @@ def read_records(path: Path) -> Iterator[Record]:
     """
     if path.is_symlink() or not path.is_file():
         raise InputError(str(path), "no regular file; records are read from plain files only")
+    shared = Shared()
     # Bytes, because a kill may cut a character in two.
     with path.open("rb") as lines:
         number = 0
         while line := lines.readline(LONGEST_LINE):
             number += 1
             if line.endswith(b"\n"):
-                yield read_record(line, f"{path}:{number}")
+                yield read_record(line, f"{path}:{number}", shared)
             elif len(line) == LONGEST_LINE:
                 raise InputError(f"{path}:{number}", f"longer than {LONGEST_LINE} bytes")
 
@@ -208,7 +245,12 @@ def place_of(record: Record) -> tuple[str, ...]:
 
 def place(cell: str, case: str, variant: Mapping[str, str]) -> tuple[str, ...]:
     """Return the place of one variant of a case in a cell, whatever the order of its axes."""
-    return (cell, case, *(f"{axis}={value}" for axis, value in sorted(variant.items())))
+    return (cell, case, *_axes(tuple(variant.items())))
+
+
+@lru_cache(maxsize=1 << 16)
+def _axes(variant: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    return tuple(f"{axis}={value}" for axis, value in sorted(variant))
 
 
 def append_records(path: Path, records: Iterable[Record]) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import InvalidVersion, Version
 
 from harness.contracts.record import VariantRecord
-from harness.contracts.records import MEASURED
+from harness.contracts.records import MEASURED, place
 from harness.interface import Outcome
 from harness.judge.cost_verdict import grows
 from harness.judge.verdicts import Judged, Verdict, defect_of
@@ -171,33 +171,104 @@ class _Step:
     words: str
 
 
+_OTHER_AXES = tuple(name for name in TOLD_PACKAGES if name not in WINDOW_AXES)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Spot:
+    """A record among those of its variant: the rank of each of its versions, and whether it needs a cause.
+
+    Of the ranks, ``window`` are those of the packages that bound windows, ``rest`` those of the others.
+    """
+
+    record: VariantRecord
+    window: tuple[int, ...]
+    rest: tuple[int, ...]
+    is_open: bool
+
+
+class _Spots:
+    """The records of one variant by the versions of their cells; lines along one package are found at once."""
+
+    def __init__(self, case: Case, records: Sequence[VariantRecord]) -> None:
+        ranks = {axis: _ranks(records, axis) for axis in TOLD_PACKAGES}
+        self.all: list[_Spot] = []
+        self.by_window: dict[tuple[int, ...], list[_Spot]] = defaultdict(list)
+        self.lines: dict[tuple[int, tuple[int, ...]], list[_Spot]] = defaultdict(list)
+        self._of: dict[int, _Spot] = {}
+        for record in records:
+            spot = _Spot(
+                record=record,
+                window=tuple(ranks[axis][_text(record, axis)] for axis in WINDOW_AXES),
+                rest=tuple(ranks[axis][_text(record, axis)] for axis in _OTHER_AXES),
+                is_open=defect_of(case, record) == UNATTRIBUTED,
+            )
+            self.all.append(spot)
+            self.by_window[spot.window].append(spot)
+            self._of[id(record)] = spot
+            for index in range(len(WINDOW_AXES)):
+                self.lines[index, _without(spot.window, index)].append(spot)
+        self.has_otherwise = not all(spot.is_open for spot in self.all)
+
+    def spot(self, record: VariantRecord) -> _Spot:
+        """Return the place of a record that was given."""
+        return self._of.get(id(record)) or next(one for one in self.all if one.record == record)
+
+    def along(self, spot: _Spot, axis: str) -> list[_Spot]:
+        """List the records in cells that differ from a record's in one package alone, or in none."""
+        if axis in WINDOW_AXES:
+            index = WINDOW_AXES.index(axis)
+            line = self.lines[index, _without(spot.window, index)]
+            return [one for one in line if one.window != spot.window or one.rest == spot.rest]
+        index = _OTHER_AXES.index(axis)
+        same = _without(spot.rest, index)
+        return [one for one in self.by_window[spot.window] if _without(one.rest, index) == same]
+
+    def nearest(self, spot: _Spot) -> _Spot | None:
+        """Return the record in the nearest cell that needs no cause; None where there is none.
+
+        As few packages as possible differ, then as few measured releases as possible lie between; an older neighbour
+        is nearer than a newer one.
+        """
+        if not self.has_otherwise:
+            return None
+        near = [one for axis in TOLD_PACKAGES for one in self.along(spot, axis) if not one.is_open]
+        near = [one for one in near if _changes(one, spot)]
+        far = near or [one for one in self.all if not one.is_open and _changes(one, spot)]
+        return min(far, key=lambda one: _distance(one, spot), default=None)
+
+
 class _Neighbours:
     """The records of each variant, to find the nearest cell in which it does otherwise."""
 
     def __init__(self, cases: Iterable[Case], records: Iterable[Record]) -> None:
         self._cases = {case.name: case for case in cases}
         self._found: dict[tuple[str, ...], list[VariantRecord]] = defaultdict(list)
+        self._spots: dict[tuple[str, ...], _Spots] = {}
         for record in records:
             if isinstance(record, VariantRecord) and record.outcome in MEASURED and record.case in self._cases:
                 self._found[_place(record)].append(record)
 
     def step(self, record: VariantRecord) -> _Step:
         """Return the step from the nearest cell in which the variant does otherwise to where it fails so first."""
-        there = self._found[_place(record)]
-        otherwise = [one for one in there if not self._is_open(one) and _differing(one, record)]
-        if not otherwise:
+        place = _place(record)
+        if place not in self._spots:
+            there = self._found[place]
+            known = any(one is record or one == record for one in there)
+            self._spots[place] = _Spots(self._cases[record.case], there if known else [*there, record])
+        spots = self._spots[place]
+        spot = spots.spot(record)
+        found = spots.nearest(spot)
+        if found is None:
             return _Step(key=(), words=NO_STEP)
-        nearest = min(otherwise, key=lambda one: (len(_differing(one, record)), _distance(one, record, there)))
-        axes = _differing(nearest, record)
+        nearest, axes = found.record, _differing(found.record, record)
         if len(axes) > 1:
             key = tuple(f"{axis} {_text(record, axis)}" for axis in axes)
             return _Step(key=key, words=f"with {' and '.join(key)}")
         (axis,) = axes
         low, high = sorted((_version(nearest, axis), _version(record, axis)))
         between = [
-            one
-            for one in there
-            if self._is_open(one) and _differing(one, record) in ((), axes) and low <= _version(one, axis) <= high
+            one.record for one in spots.along(spot, axis) if one.is_open and low <= _version(one.record, axis) <= high
         ]
         rising = _version(nearest, axis) == low
         first = (min if rising else max)(between, key=lambda one: _version(one, axis), default=record)
@@ -205,28 +276,38 @@ class _Neighbours:
         words = f"{way} {axis} {_text(first, axis)} ({_text(nearest, axis)} does not)"
         return _Step(key=(way, axis, _text(first, axis)), words=words)
 
-    def _is_open(self, record: VariantRecord) -> bool:
-        return defect_of(self._cases[record.case], record) == UNATTRIBUTED
+
+def _ranks(records: Iterable[VariantRecord], axis: str) -> dict[str, int]:
+    """Number the versions of a package in their order; what is no version comes first."""
+    texts = {_text(record, axis) for record in records}
+    versions = sorted({_parsed(text) for text in texts})
+    return {text: versions.index(_parsed(text)) for text in texts}
+
+
+def _without(ranks: tuple[int, ...], index: int) -> tuple[int, ...]:
+    return ranks[:index] + ranks[index + 1 :]
+
+
+def _changes(one: _Spot, other: _Spot) -> list[int]:
+    """Return by how many measured releases two cells differ in each package that does."""
+    if one.window != other.window:
+        return [mine - its for mine, its in zip(one.window, other.window, strict=True) if mine != its]
+    return [mine - its for mine, its in zip(one.rest, other.rest, strict=True) if mine != its]
+
+
+def _distance(one: _Spot, other: _Spot) -> tuple[int, int, int]:
+    changes = _changes(one, other)
+    return len(changes), sum(map(abs, changes)), sum(change > 0 for change in changes)
 
 
 def _place(record: VariantRecord) -> tuple[str, ...]:
-    return (record.case, *(f"{axis}={value}" for axis, value in sorted(record.variant.items())))
+    return place("", record.case, record.variant)
 
 
 def _differing(one: VariantRecord, other: VariantRecord) -> tuple[str, ...]:
     """Return the packages in which two cells differ: those that bound windows, or the others where these are equal."""
     axes = [name for name in TOLD_PACKAGES if _text(one, name) != _text(other, name)]
     return tuple(name for name in axes if name in WINDOW_AXES) or tuple(axes)
-
-
-def _distance(one: VariantRecord, other: VariantRecord, records: Sequence[VariantRecord]) -> tuple[int, int]:
-    """Count the measured releases between two cells; an older neighbour is nearer than a newer one."""
-    steps = newer = 0
-    for axis in _differing(one, other):
-        known = sorted({_version(record, axis) for record in (*records, one, other)})
-        step = known.index(_version(one, axis)) - known.index(_version(other, axis))
-        steps, newer = steps + abs(step), newer + (step > 0)
-    return steps, newer
 
 
 def _text(record: VariantRecord, package: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts.record import StateRecord, record_data, record_line
-from harness.contracts.records import place, place_of, read_record, read_run, record_from
+from harness.contracts.records import Shared, place, place_of, read_record, read_run, record_from
 from harness.errors import UsageError
 from harness.latency.ratio import cached_over_uncached
 from harness.paths import ROOT, file_name
@@ -55,9 +55,10 @@ def read_reference(name: str, wanted: Callable[[str, Mapping[str, str]], bool] |
             f"measure and publish them: {PROGRAM} run {name}, then {PROGRAM} admin publish RUN"
         )
         raise UsageError(message)
+    shared = Shared()
     lines = enumerate(gzip.decompress(path.read_bytes()).splitlines(), 1)
     if wanted is None:
-        return [read_record(line, f"{path}:{number}") for number, line in lines]
+        return [read_record(line, f"{path}:{number}", shared) for number, line in lines]
     takes: dict[tuple[bytes, bytes], bool] = {}
     records = []
     for number, line in lines:
@@ -65,7 +66,7 @@ def read_reference(name: str, wanted: Callable[[str, Mapping[str, str]], bool] |
         if found is not None and (about := (found[1], found[2])) not in takes:
             takes[about] = wanted(found[1].decode(), json.loads(found[2]))
         if found is None or takes[about]:
-            records.append(read_record(line, f"{path}:{number}"))
+            records.append(read_record(line, f"{path}:{number}", shared))
     return records
 
 

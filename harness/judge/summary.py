@@ -44,9 +44,16 @@ class CellSummary:
 
     def of_case(self, case: str) -> tuple[Judged, ...]:
         """Return the judged variants of one case."""
-        return tuple(one for one in self.judged if one.case == case)
+        return self._by_case.get(case, ())
 
-    @property
+    @cached_property
+    def _by_case(self) -> dict[str, tuple[Judged, ...]]:
+        found: dict[str, list[Judged]] = {}
+        for one in self.judged:
+            found.setdefault(one.case, []).append(one)
+        return {case: tuple(judged) for case, judged in found.items()}
+
+    @cached_property
     def versions(self) -> dict[str, str]:
         """Return the versions that were measured, or the pins where nothing was."""
         measured: Mapping[str, str] = next((one.record.cell.packages for one in self.judged if one.record), {})
@@ -83,7 +90,7 @@ class Summary:
         found.pop(UNATTRIBUTED, None)
         return dict(sorted(found.items(), key=lambda item: (-len(item[1]), item[0])))
 
-    @property
+    @cached_property
     def judged(self) -> tuple[Judged, ...]:
         """Return every planned variant of every cell, judged."""
         return tuple(one for cell in self.cells for one in cell.judged)
@@ -149,13 +156,16 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
     cells = tuple(_cell(one, by_case, by_place) for one in planned)
     shown = tuple(case for case in cases if any(cell.of_case(case.name) for cell in cells))
     measured = list(variants_in(records))
+    of_case: dict[str, list[VariantRecord]] = {case.name: [] for case in shown}
+    for record in measured:
+        of_case.setdefault(record.case, []).append(record)
     return Summary(
         run=run.id,
         matrix=plan.matrix,
         title=plan.title,
         device=plan.device,
         cells=cells,
-        claims=told([claim for case in shown for claim in audit(case, measured)]),
+        claims=told([claim for case in shown for claim in audit(case, of_case[case.name])]),
         cases=shown,
         machine=next((one.machine for one in measured), Machine()),
         records=tuple(records),

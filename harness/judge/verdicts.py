@@ -16,7 +16,7 @@ from harness.judge.cost_verdict import LOST, CostVerdict, judge_cost
 from harness.matrix.expected import UNATTRIBUTED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from harness.contracts.record import VariantRecord
     from harness.matrix.cases import Case
@@ -84,15 +84,19 @@ class Judged:
 
 
 def covers(
-    where: Mapping[str, str], only: Mapping[str, Iterable[str]], packages: Mapping[str, str], variant: Mapping[str, str]
+    where: Mapping[str, str],
+    only: Mapping[str, Collection[str]],
+    packages: Mapping[str, str],
+    variant: Mapping[str, str],
 ) -> bool:
     """Return whether a window of versions and variants covers a measurement.
 
     ``where`` maps packages (and ``python``) to specifiers, ``only`` axes to values. A package
     that the cell does not have is covered by no specifier.
     """
-    if any(variant.get(axis) not in tuple(values) for axis, values in only.items()):
-        return False
+    for axis, values in only.items():
+        if variant.get(axis) not in values:
+            return False
     for package, specifier in where.items():
         version = packages.get(package)
         if version is None or not _is_within(version, specifier):
@@ -107,7 +111,7 @@ def _is_within(version: str, specifier: str) -> bool:
 
 def expectation_for(case: Case, packages: Mapping[str, str], variant: Mapping[str, str]) -> Expectation | None:
     """Return the first expectation of a case that covers a measurement; None means ``passed``."""
-    return next((one for one in case.expectations if covers(one.where, one.only, packages, variant)), None)
+    return next((one for one in case.entries_of(variant) if covers(one.where, {}, packages, variant)), None)
 
 
 def judge(case: Case, record: VariantRecord | None, cell: str, variant: Mapping[str, str]) -> Judged:

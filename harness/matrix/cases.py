@@ -7,7 +7,7 @@ read from the syntax tree, which also knows their lines.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from harness.paths import ROOT
 from harness.selectors import SelectionError, nearest, variant_selector
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from harness.selectors import VariantSelector
@@ -47,6 +47,20 @@ class Case:
     oracle: str = ""
     upstream: tuple[str, ...] = ()
     by_name: bool = False
+    _entries: dict[tuple[tuple[str, str], ...], tuple[Expectation, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def entries_of(self, variant: Mapping[str, str]) -> tuple[Expectation, ...]:
+        """Return the expectations that speak of a variant, whatever the versions, in order."""
+        key = tuple(variant.items())
+        if key not in self._entries:
+            self._entries[key] = tuple(
+                one
+                for one in self.expectations
+                if all(variant.get(axis) in values for axis, values in one.only.items())
+            )
+        return self._entries[key]
 
 
 def load_cases(folder: Path = CASES, *, whole: Collection[str] | None = None) -> tuple[Case, ...]:

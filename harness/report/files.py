@@ -4,84 +4,146 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 from harness.escape import markdown, markdown_code, printable
-from harness.interface import CellState, Outcome
+from harness.interface import Outcome
 from harness.judge.defects import load_defects, osv
 from harness.judge.verdicts import Verdict
 from harness.packages import TOLD_PACKAGES
 from harness.paths import reports_folder
-from harness.report.grid import MARKS, across, aside, cell_text, legend, worst_verdict
+from harness.report.grid import across, aside, cell_text, grid_rows, legend
+from harness.report.page_data import page_data, page_text
 from harness.report.pivot import all_marks, mark_order, pivot_of
-from harness.report.shown import shown
+from harness.report.shown import shown, shown_groups
 from harness.report.timings import CHART, growth_sections, latency_rows, newest_rows, scale_of
+from harness.run.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from harness.judge.causes import Group
     from harness.judge.claims import AuditedClaim
     from harness.judge.defects import Defect
     from harness.judge.summary import Summary
     from harness.judge.verdicts import Judged
+    from harness.report.page_data import Place
+    from harness.report.since import Since
+    from harness.run.store import Measurement
 
 
-def write_reports(summary: Summary, diff: str = "") -> list[Path]:
+MOST_CAUSES = 20
+"""Causes that a report lists one by one."""
+
+MARKDOWN_BYTES = 1 << 20
+"""What a job summary takes."""
+
+
+def write_reports(summary: Summary, diff: str = "", since: Since | None = None) -> list[Path]:
     """Write every kind of report and return the paths; ``diff`` is the proposed edit of what is expected."""
     folder = reports_folder() / "latest"
     folder.mkdir(parents=True, exist_ok=True)
+    data = as_json(summary)
     texts = {
-        "report.md": render("report.md.jinja", summary, diff),
-        "report.html": render("report.html.jinja", summary, diff),
-        "junit.xml": junit(summary),
-        "report.json": json.dumps(as_json(summary), ensure_ascii=False, indent=1),
+        "report.json": json.dumps(data, ensure_ascii=False),
+        "defects.json": json.dumps(advisories(summary), ensure_ascii=False, indent=1),
     }
-    texts["defects.json"] = json.dumps(advisories(summary), ensure_ascii=False, indent=1)
-    for name, text in texts.items():
+    groups = shown_groups(summary.groups)
+    clean = shown(summary)
+    facts = _facts(clean, groups, printable(diff), since)
+    texts["report.md"] = _within(render("report.md.jinja", facts), MARKDOWN_BYTES)
+    texts["report.html"] = page(facts, clean, groups, since)
+    texts["junit.xml"] = junit(clean)
+    order = ("report.md", "report.html", "junit.xml", "report.json", "defects.json")
+    for name in order:
         # A lone surrogate, which only the JSON may hold, becomes JSON's own escape.
-        (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
-    return [folder / name for name in texts]
+        (folder / name).write_text(texts[name], encoding="utf-8", errors="backslashreplace")
+    return [folder / name for name in order]
 
 
-def render(template: str, summary: Summary, diff: str = "") -> str:
+def page(facts: dict[str, Any], summary: Summary, groups: Sequence[Group], since: Since | None) -> str:
+    """Return the self-contained page of a run; texts of ``summary`` and ``groups`` are printable already."""
+    history: Mapping[Place, Sequence[Measurement]] = {}
+    store = reports_folder() / "store.sqlite"
+    if store.is_file():
+        history = Store(store).history(summary.matrix)
+    before = {place: printable(words) for place, words in since.changes.items()} if since else {}
+    data = page_data(summary, groups, load_defects(), history, before)
+    return render("report.html.jinja", {**facts, "data": data, "data_text": Markup(page_text(data))})  # noqa: S704 - page_text escapes
+
+
+def render(template: str, facts: dict[str, Any]) -> str:
     """Fill a template of ``harness/report/templates``; what records and plans brought stays text, whatever it holds."""
-    summary, diff = shown(summary), printable(diff)
+    return environment().get_template(template).render(facts)
+
+
+def _facts(summary: Summary, groups: Sequence[Group], diff: str, since: Since | None) -> dict[str, Any]:
+    """Return what the templates speak of; texts are printable already."""
     rows = latency_rows(summary)
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            summary=summary,
-            diff=diff,
-            fence="`" * max(3, 1 + max(map(len, re.findall("`+", diff)), default=0)),
-            pivot=pivot_of(summary),
-            all_marks=all_marks,
-            mark_order=mark_order,
-            packages=TOLD_PACKAGES,
-            cell_text=cell_text,
-            columns=across(summary),
-            aside=aside(summary),
-            worst=worst_verdict,
-            mark=lambda one: MARKS[Outcome(one.outcome)],
-            variant_rows=variant_rows,
-            latency_rows=rows,
-            newest_rows=newest_rows(summary, rows),
-            scale_of=scale_of,
-            chart=CHART,
-            growth=growth_sections(summary),
-            legend=legend(),
-            groups=summary.groups,
-            defects=defect_rows(summary),
-            Verdict=Verdict,
-            READY=CellState.READY,
+    columns = across(summary)
+    return {
+        "summary": summary,
+        "diff": diff,
+        "fence": "`" * max(3, 1 + max(map(len, re.findall("`+", diff)), default=0)),
+        "pivot": pivot_of(summary),
+        "all_marks": all_marks,
+        "mark_order": mark_order,
+        "packages": TOLD_PACKAGES,
+        "cell_text": cell_text,
+        "columns": columns,
+        "rows": grid_rows(summary),
+        "aside": aside(summary),
+        "latency_rows": rows,
+        "newest_rows": newest_rows(summary, rows),
+        "scale_of": scale_of,
+        "chart": CHART,
+        "growth": growth_sections(summary),
+        "legend": legend(),
+        "groups": [CauseRow.of(group) for group in groups],
+        "most": MOST_CAUSES,
+        "defects": defect_rows(summary),
+        "since": since,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CauseRow:
+    """A cause as a report lists it. ``kind`` is the verdict that names its colour."""
+
+    verdict: str
+    kind: str
+    words: str
+    size: int
+    cases: tuple[str, ...]
+    representative: Judged
+
+    @classmethod
+    def of(cls, group: Group) -> CauseRow:
+        """Return the row of a group."""
+        return cls(
+            verdict=group.verdict,
+            kind=group.verdict.partition(":")[0],
+            words=group.words,
+            size=len(group.members),
+            cases=group.cases,
+            representative=group.representative,
         )
-    )
+
+
+def _within(text: str, limit: int) -> str:
+    """Cut a text at the end of a line where it is longer than so many bytes, and say so."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= limit:
+        return text
+    words = "\n\nCut here; report.html has the rest.\n"
+    return data[: limit - len(words)].decode("utf-8", "ignore").rpartition("\n")[0] + words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +153,11 @@ class DefectRow:
     id: str
     judged: tuple[Judged, ...]
     defect: Defect | None
+
+    @property
+    def count(self) -> int:
+        """Count the variants."""
+        return len(self.judged)
 
     @property
     def words(self) -> str:
@@ -113,7 +180,7 @@ def advisories(summary: Summary) -> list[dict[str, Any]]:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
     """Return the templates, each of which is compiled once."""
     environment = Environment(
         loader=PackageLoader("harness.report"),
@@ -128,19 +195,11 @@ def _environment() -> Environment:
     return environment
 
 
-def variant_rows(summary: Summary, case: str) -> dict[str, dict[str, Judged]]:
-    """Map each variant of a case to what it gave in each cell."""
-    rows: dict[str, dict[str, Judged]] = defaultdict(dict)
-    for cell in summary.cells:
-        for one in cell.of_case(case):
-            name = " ".join(value for axis, value in one.variant.items() if axis not in {"device", "dtype"})
-            rows[name][cell.id] = one
-    return rows
-
-
 def junit(summary: Summary) -> str:
-    """Give JUnit XML: a suite for each cell; what needs a person fails, what was not measured is skipped."""
-    summary = shown(summary)
+    """Return JUnit XML: a suite for each cell; what needs a person fails, what was not measured is skipped.
+
+    The texts are printable already.
+    """
     root = ET.Element("testsuites", name=summary.title)
     for cell in summary.cells:
         skipped = cell in summary.skipped()

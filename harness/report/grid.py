@@ -31,6 +31,9 @@ MARKS = {
 
 ORDER = tuple(MARKS)
 
+MOST_ROWS = 40
+"""Rows of a grid on a terminal or in Markdown: a screen of them."""
+
 
 def tally(judged: Iterable[Judged]) -> str:
     """Write outcomes as counts with marks: ``12✓ 3≠ 5!``."""
@@ -87,6 +90,20 @@ def heading(case: Case, width: int) -> str:
             line = ""
         line += word
     return "\n".join([*lines, line]).strip()
+
+
+def grid_rows(summary: Summary, most: int = MOST_ROWS) -> tuple[CellSummary, ...]:
+    """List the cells that a grid without a pivot has rows for, the newest first.
+
+    Where there are more than so many cells, those with something for a person come before the others.
+    """
+    cells = tuple(reversed(summary.cells))
+    if len(cells) <= most:
+        return cells
+    loud = {cell.id for cell in summary.cells_for_a_person()}
+    loud |= {cell.id for cell in cells if any(one.needs_a_person for one in cell.judged)}
+    first = [cell for cell in cells if cell.id in loud][:most]
+    return (*first, *[cell for cell in cells if cell.id not in loud][: most - len(first)])
 
 
 def legend() -> str:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from harness.escape import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from harness.contracts.record import VariantRecord
+    from harness.judge.causes import Group
     from harness.judge.claims import AuditedClaim
     from harness.judge.summary import CellSummary, Summary
     from harness.judge.verdicts import Judged
@@ -34,6 +35,19 @@ def shown(summary: Summary) -> Summary:
     )
 
 
+def shown_groups(groups: Sequence[Group]) -> list[Group]:
+    """Return groups of causes whose texts can be shown."""
+    return [
+        replace(
+            group,
+            step=printable(group.step),
+            mechanism=printable(group.mechanism),
+            members=tuple(_judged(one) for one in group.members),
+        )
+        for group in groups
+    ]
+
+
 def _cell(cell: CellSummary) -> CellSummary:
     facts = replace(
         cell.facts, id=printable(cell.facts.id), why=printable(cell.facts.why), pins=_mapping(cell.facts.pins)
@@ -43,6 +57,8 @@ def _cell(cell: CellSummary) -> CellSummary:
 
 
 def _judged(one: Judged) -> Judged:
+    if _is_printable(one):
+        return one
     return replace(
         one,
         cell=printable(one.cell),
@@ -50,6 +66,15 @@ def _judged(one: Judged) -> Judged:
         variant=_mapping(one.variant),
         record=_record(one.record) if one.record else None,
     )
+
+
+def _is_printable(one: Judged) -> bool:
+    """Return whether nothing that is shown of a record needs an escape, as in nearly all of them."""
+    texts = [one.cell, one.case, *one.variant.keys(), *one.variant.values()]
+    if record := one.record:
+        packages = record.cell.packages
+        texts += [record.signature or "", record.message or "", *packages.keys(), *packages.values()]
+    return "".join(texts).isprintable()
 
 
 def _record(record: VariantRecord) -> VariantRecord:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.escape import printable
 from harness.interface import Outcome
 from harness.judge.claims import Audit
 from harness.judge.verdicts import Verdict
@@ -16,17 +16,22 @@ from harness.packages import HEADINGS, TOLD_PACKAGES
 from harness.report.files import defect_rows
 from harness.report.grid import (
     MARKS,
+    MOST_ROWS,
     across,
     aside,
     cell_text,
+    grid_rows,
     heading,
     legend,
     worst_verdict,
 )
 from harness.report.pivot import NOT_READY, pivot_of, worst_mark
-from harness.report.shown import shown
+from harness.report.shown import shown, shown_groups
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.judge.causes import Group
     from harness.judge.summary import Summary
     from harness.report.pivot import Pivot
 
@@ -40,6 +45,7 @@ _COLUMN = 13
 _CASES_ACROSS = 6
 """So many columns of cases fit into the width; more are listed down the page."""
 _NARROW = 7
+_CELLS_ACROSS = 12
 
 
 def console() -> Console:
@@ -49,23 +55,25 @@ def console() -> Console:
 
 
 def print_summary(summary: Summary, out: Console) -> None:
-    """Print the grid, the claims, and what needs a person."""
+    """Print what a reader needs first: the counts, what needs a person, known causes; then a screen of the grid."""
+    groups = shown_groups(summary.groups)
     summary = shown(summary)
     packages = [name for name in TOLD_PACKAGES if name != "torch" or len(_torches(summary)) > 1]
     one_torch = "" if "torch" in packages else f", torch {''.join(_torches(summary))}"
     out.print(escape(f"\n{summary.title} ({summary.device}{one_torch})"), style="bold")
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(summary.verdicts().items()))
+    out.print(f"{len(summary.judged)} variants in {len(summary.cells)} cells: {verdicts or 'nothing measured'}")
+    print_attention(summary, out, groups=groups)
+    _print_defects(summary, out)
+    _print_claims(summary, out)
+    out.print("")
     if pivot := pivot_of(summary):
         _print_pivot(pivot, out)
-    elif len(across(summary)) > _CASES_ACROSS:
+    elif len(across(summary)) > _CASES_ACROSS and len(summary.cells) <= _CELLS_ACROSS:
         _print_cases(summary, packages, out)
     else:
         _print_cells(summary, packages, out)
     out.print(legend(), style="dim")
-    _print_claims(summary, out)
-    _print_defects(summary, out)
-    print_attention(summary, out)
-    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(summary.verdicts().items()))
-    out.print(f"\n{len(summary.judged)} variants in {len(summary.cells)} cells: {verdicts or 'nothing measured'}")
 
 
 def _print_pivot(pivot: Pivot, out: Console) -> None:
@@ -76,7 +84,8 @@ def _print_pivot(pivot: Pivot, out: Console) -> None:
     for version in pivot.column_versions:
         major, _, rest = version.partition(".")
         table.add_column(escape(f"{major}.\n{rest}"), no_wrap=True)
-    for label, entries in pivot.joined(worst_mark):
+    joined = pivot.joined(worst_mark)[::-1]
+    for label, entries in joined[:MOST_ROWS]:
         table.add_row(escape(label.partition(" to ")[0]) + (" .." if " to " in label else ""), *entries)
     out.print(table)
 
@@ -88,7 +97,8 @@ def _print_cells(summary: Summary, packages: list[str], out: Console) -> None:
         table.add_column(HEADINGS.get(name, name), no_wrap=True)
     for case in columns:
         table.add_column(heading(case, _COLUMN), overflow="fold", max_width=_COLUMN)
-    for cell in summary.cells:
+    rows = grid_rows(summary)
+    for cell in rows:
         versions = [cell.versions.get(name, "-").partition("+")[0] for name in packages]
         row = []
         for case in columns:
@@ -98,7 +108,9 @@ def _print_cells(summary: Summary, packages: list[str], out: Console) -> None:
             row.append(f"[{style}]{text}[/]" if style else text)
         table.add_row(*map(escape, versions), *row)
     out.print(table)
-    for line in aside(summary):
+    if len(rows) < len(summary.cells):
+        out.print(f"{len(rows)} of {len(summary.cells)} cells; the report has them all", style="dim")
+    for line in aside(summary)[:_SHOWN]:
         out.print(escape(line))
 
 
@@ -130,12 +142,16 @@ def _torches(summary: Summary) -> set[str]:
 
 
 def _print_claims(summary: Summary, out: Console) -> None:
+    """Print how many claims of each document hold: the words stand in the report, and `claims` prints them."""
     if not summary.claims:
         return
-    out.print("\nClaims of the documents, in these cells", style="bold")
-    for one in summary.claims:
-        style = CLAIM_STYLES[one.audit]
-        out.print(f"  [{style}]{escape(one.words)}[/] {one.claim.id}: {escape(one.claim.english)}", highlight=False)
+    out.print(
+        "\nClaims of the documents, in these cells (in words: the report, or `prompt-bench claims`)", style="bold"
+    )
+    for document in sorted({one.claim.document for one in summary.claims}):
+        counts = Counter(one.audit for one in summary.claims if one.claim.document == document)
+        told = ", ".join(f"[{CLAIM_STYLES[one]}]{counts[one]} {one}[/]" for one in Audit if counts[one])
+        out.print(f"  {document}: {told}", highlight=False)
 
 
 def _print_defects(summary: Summary, out: Console) -> None:
@@ -150,25 +166,31 @@ def _print_defects(summary: Summary, out: Console) -> None:
         out.print(f"  and {len(rows) - _SHOWN} more; the report has them all")
 
 
-def print_attention(summary: Summary, out: Console) -> None:
-    """Print what somebody has to look at, one entry for each cause; nothing when there is nothing."""
-    groups = summary.groups
-    summary = shown(summary)
-    for cell in summary.skipped():
+def print_attention(summary: Summary, out: Console, groups: Sequence[Group] | None = None) -> None:
+    """Print what somebody has to look at, one entry for each cause; nothing when there is nothing.
+
+    ``groups`` are those of the summary where they are made printable already.
+    """
+    if groups is None:
+        groups, summary = shown_groups(summary.groups), shown(summary)
+    for cell in summary.skipped()[:_SHOWN]:
         out.print(escape(f"\nskipped {cell.id}: {cell.words[:400]}"), highlight=False)
-    for cell in summary.cells_for_a_person():
+    states = summary.cells_for_a_person()
+    for cell in states[:_SHOWN]:
         out.print(f"\n[red]{cell.state}[/] " + escape(f"{cell.id}: {cell.words[:400]}"))
+    if len(states) > _SHOWN:
+        out.print(f"and {len(states) - _SHOWN} more cells that are not as expected; the report has them all")
     if not groups:
         return
     out.print("\nNeeds a person", style="bold")
     for group in groups[:_SHOWN]:
         style = _STYLES[Verdict(group.verdict.partition(":")[0])]
-        words = escape(printable(group.words[:220]))
+        words = escape(group.words[:220])
         out.print(f"  [{style}]{group.verdict}[/] {len(group.members)} x {words}", highlight=False)
         first = group.representative
         others = f", and {len(group.cases) - 1} more cases" if len(group.cases) > 1 else ""
         name = f"{first.case}:{'-'.join(first.variant.values())}"
-        out.print(escape(printable(f"      e.g. {name}{others}")), style="dim")
-        out.print(escape(printable(f"      in {first.cell}")), style="dim")
+        out.print(escape(f"      e.g. {name}{others}"), style="dim")
+        out.print(escape(f"      in {first.cell}"), style="dim")
     if len(groups) > _SHOWN:
         out.print(f"  and {len(groups) - _SHOWN} more causes; the report has them all")

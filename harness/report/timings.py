@@ -63,7 +63,7 @@ class LatencyRow:
 
 def latency_rows(summary: Summary) -> list[LatencyRow]:
     """List every variant that was timed, by case and variant, the cells in order of their versions."""
-    rows = [row for cell in summary.cells for one in cell.judged if (row := _row(cell, one)) is not None]
+    rows = [row for cell in summary.cells for one in cell.judged if (row := latency_row(cell, one)) is not None]
     return sorted(rows, key=lambda row: (row.case, row.variant))
 
 
@@ -98,7 +98,7 @@ def growth_sections(summary: Summary) -> list[GrowthSection]:
     sections: dict[str, GrowthSection] = {}
     for cell in reversed(summary.cells):
         for one in cell.judged:
-            curves = curves_of(one.record) if one.record else []
+            curves = curves_of(one.record) if one.record and "growth" in one.record.counters else []
             name = f"{one.case} {_name(one)}"
             if curves and name not in sections:
                 sections[name] = GrowthSection(
@@ -132,9 +132,10 @@ def _times(curve: Curve) -> tuple[str, str, list[tuple[float, float, float, floa
     return curve.arm, curve.arm, points
 
 
-def _row(cell: CellSummary, one: Judged) -> LatencyRow | None:
+def latency_row(cell: CellSummary, one: Judged) -> LatencyRow | None:
+    """Return the row of a variant in a cell; None where it was not timed."""
     record = one.record
-    if record is None or not (arms := arms_of(record)).keys() & set(ARMS):
+    if record is None or not record.latency or not (arms := arms_of(record)).keys() & set(ARMS):
         return None
     return LatencyRow(
         case=one.case,
