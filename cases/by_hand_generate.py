@@ -17,6 +17,7 @@ from harness.kit import (
     bare_model,
     by_generate,
     chosen_by_scores,
+    counted,
     expect_logits,
     in_memory,
     make_batch,
@@ -80,7 +81,8 @@ def check(trial: Trial) -> None:
     stored = in_memory(model, trial.method)
     batch = make_batch(trial.layout, device=device)
     base = bare_model(trial.model, device)
-    said = by_generate(model, batch, **task_inputs(trial.method, batch))
+    with counted(trial, model):
+        said = by_generate(model, batch, **task_inputs(trial.method, batch))
 
     def wanted(reference: ByHand, gap: Gap = Gap.NONE) -> list[torch.Tensor]:
         return wanted_by_generate(reference, trial.model, batch, said.tokens, start=start_of(base), gap=gap)

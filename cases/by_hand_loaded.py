@@ -18,6 +18,7 @@ from harness.kit import (
     bare_model,
     by_forward,
     by_generate,
+    counted,
     expect_logits,
     fresh_base,
     in_file,
@@ -82,7 +83,8 @@ def check(trial: Trial) -> None:
     if trial.aspect == "forward":
         found = by_forward(loaded, trial.model, batch, **inputs)
     else:
-        said = by_generate(loaded, batch, **inputs)
+        with counted(trial, loaded):
+            said = by_generate(loaded, batch, **inputs)
         found = said.scores
 
     def wanted(reference: ByHand, gap: Gap = Gap.NONE) -> list[torch.Tensor]:

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from harness.kit import (
-    ForwardCounter,
     Trial,
     Variants,
     attach,
     count_operators,
+    counted,
     encode,
     first_difference,
     generating_arms,
@@ -65,10 +65,9 @@ def check(trial: Trial, benchmark: Any) -> None:
     trial.expect(int(reference[0, 0]) != int(base_tokens[0, 0]), "the prompt does not change what forward says")
 
     use_cache = trial.aspect == "cached"
-    with ForwardCounter(model.get_base_model(), use_cache=use_cache) as counter:
+    with counted(trial, model, use_cache=use_cache):
         generated = greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS, use_cache=use_cache)
     trial.evidence["generated"] = generated[0].tolist()
-    trial.counters.update(counter.summary())
     if not same_tokens(generated, reference):
         trial.evidence["first_difference"] = first_difference(generated, reference)
         like = "drops the prompt and" if same_tokens(generated, base_tokens) else "uses the prompt but"

@@ -16,6 +16,7 @@ from harness.kit import (
     Trial,
     Variants,
     adapter_options,
+    counted,
     greedy_by_generate,
     logits,
     make_adapter_config,
@@ -58,7 +59,10 @@ def check(trial: Trial) -> None:
                 weight.copy_(weight.bfloat16())
         models.append(model.eval())
     low, high = models
-    said = greedy_by_generate(low, ids, mask, new_tokens=NEW_TOKENS) if trial.aspect == "generate" else ids[:, :0]
+    said = ids[:, :0]
+    if trial.aspect == "generate":
+        with counted(trial, low):
+            said = greedy_by_generate(low, ids, mask, new_tokens=NEW_TOKENS)
     text = torch.cat([ids, said], dim=1)
     wanted = logits(high, length=text.shape[1], input_ids=text, attention_mask=torch.ones_like(text))
     moved = _spread(wanted[:, : bare.shape[1]] - bare) / _spread(wanted)

@@ -8,8 +8,7 @@ whose layers lie on two devices.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import peft
 import torch
@@ -17,12 +16,12 @@ import torch
 from harness.kit import (
     EOS,
     LORA,
-    ForwardCounter,
     NoDevice,
     Trial,
     Variants,
     attach,
     count_operators,
+    counted,
     decode,
     encode,
     generating_arms,
@@ -33,10 +32,6 @@ from harness.kit import (
     make_model,
     teach,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 DOCUMENT = "001"
 UPSTREAM = (
@@ -87,7 +82,7 @@ def check(trial: Trial, benchmark: Any) -> None:
         model = _reloaded(trial, model, _base(trial, device))
     use_cache = trial.aspect != "uncached"
     _compare(trial, "the forward loop", _by_forward(trial, model))
-    with _counted(trial, model, use_cache=use_cache):
+    with counted(trial, model, use_cache=use_cache):
         generated = _by_generate(trial, model, use_cache=use_cache)
     _compare(trial, f"generate(use_cache={use_cache})", generated)
     if trial.aspect == "in_memory" and trial.timed:
@@ -104,7 +99,7 @@ def _first_step_cache(trial: Trial, base: Any) -> None:
     """Check what is in the cache at each forward inside ``generate``; an untrained prompt will do."""
     model = attach(base, trial.method, virtual_tokens=VIRTUAL_TOKENS)
     try:
-        with _counted(trial, model, use_cache=True):
+        with counted(trial, model, use_cache=True):
             _by_generate(trial, model)
     finally:
         # What the first forward was handed is known even when that forward fails.
@@ -193,16 +188,6 @@ def _by_generate(trial: Trial, model: Any, *, use_cache: bool = True) -> torch.T
     inputs = _inputs(trial, model, QUESTION)
     mask = torch.ones_like(inputs["input_ids"])
     return greedy_by_generate(model, attention_mask=mask, new_tokens=NEW_TOKENS, use_cache=use_cache, **inputs)
-
-
-@contextmanager
-def _counted(trial: Trial, model: Any, *, use_cache: bool) -> Iterator[None]:
-    """Keep what the base model was fed, also when it fails."""
-    with ForwardCounter(model.get_base_model(), use_cache=use_cache) as counter:
-        try:
-            yield
-        finally:
-            trial.counters.update(counter.summary())
 
 
 def _compare(trial: Trial, who: str, tokens: torch.Tensor) -> None:

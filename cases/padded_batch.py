@@ -15,6 +15,7 @@ from harness.kit import (
     Trial,
     Variants,
     base_alone_can,
+    counted,
     encode,
     greedy_by_forward,
     greedy_by_generate,
@@ -56,7 +57,8 @@ def check(trial: Trial) -> None:
     model = wrap(trial, base)
     # By forward alone: a generate that drops the prompt shall not be its own measure.
     alone = torch.cat([_alone(trial, model, row) for row in rows])
-    together = _answers(trial, model, rows)
+    with counted(trial, model):
+        together = _answers(trial, model, rows)
     trial.evidence.update(alone=alone.tolist(), together=together.tolist(), base=bare.tolist())
     trial.expect(not same_tokens(alone, bare), "the prompt does not change what a row alone is answered")
     trial.expect(same_tokens(together, alone), "a row in a padded batch is answered otherwise than alone")

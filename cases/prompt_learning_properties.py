@@ -18,6 +18,7 @@ from harness.kit import (
     Trial,
     Variants,
     attach,
+    counted,
     encode,
     for_all_examples,
     greedy_by_forward,
@@ -79,7 +80,8 @@ def _generate(trial: Trial, lengths: list[int], virtual_tokens: int) -> None:
     width = max(lengths)
     ids = torch.cat([torch.nn.functional.pad(row, (width - row.shape[1], 0)) for row in rows])
     mask = torch.cat([torch.nn.functional.pad(torch.ones_like(row), (width - row.shape[1], 0)) for row in rows])
-    generated = greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS)
+    with counted(trial, model):
+        generated = greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS)
     for index, row in enumerate(rows):
         reference, margin = greedy_by_forward(model, row, torch.ones_like(row), new_tokens=NEW_TOKENS)
         # At a tie rounding decides, and a token proves nothing.

@@ -14,9 +14,9 @@ import peft
 import torch
 
 from harness.kit import (
-    ForwardCounter,
     Trial,
     Variants,
+    counted,
     encode,
     make_adapter_config,
     make_model,
@@ -106,7 +106,7 @@ def _check_generate(trial: Trial, base: Any) -> None:
         seen = {"margin": margin, "reference": reference[0].tolist(), "base": without[0].tolist()}
         trial.evidence.setdefault("answers", []).append(seen)
         use_cache = trial.aspect == "generate"
-        with ForwardCounter(base, use_cache=use_cache) as counter, torch.no_grad():
+        with counted(trial, loaded, use_cache=use_cache), torch.no_grad():
             generated = loaded.generate(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
@@ -116,7 +116,6 @@ def _check_generate(trial: Trial, base: Any) -> None:
                 pad_token_id=0,
                 use_cache=use_cache,
             )[:, ids.shape[1] :]
-        trial.counters.update(counter.summary())
         seen["generated"] = generated[0].tolist()
         like = "the base model's answer" if same_tokens(generated, without) else "another answer"
         trial.expect(same_tokens(generated, reference), f"generate leaves the forward loop: {like}")

@@ -15,7 +15,9 @@ from harness.judge.causes import (
     CACHE_LOST,
     COUNTED_AGAIN,
     NO_STEP,
+    NOT_FILLED,
     OTHER_ANSWER,
+    PROMPT_AGAIN,
     groups_of,
     mechanism_of,
 )
@@ -49,6 +51,10 @@ MECHANISMS: dict[str, dict[str, Any]] = {
     COUNTED_AGAIN: {
         "counters": {"use_cache": True, "tokens_per_call": [9, 1, 1, 1], "cache_per_call": [0, 19, 30, 41]}
     },
+    PROMPT_AGAIN: {
+        "counters": {"use_cache": True, "tokens_per_call": [57, 21, 21], "cache_per_call": [None, None, None]}
+    },
+    NOT_FILLED: {"counters": {"use_cache": True, "tokens_per_call": [37, 1, 1], "cache_per_call": [20, 20, 20]}},
     OTHER_ANSWER: {"evidence": {"said": [[1, 2]], "base": [[3, 4]]}},
 }
 
@@ -56,7 +62,7 @@ faults = st.one_of(
     st.tuples(st.sampled_from(KINDS), st.sampled_from(FRAMES)).map(
         lambda one: {"outcome": Outcome.ERROR, "signature": f"{one[0]}: of <n> @ {one[1]}", "message": "e"}
     ),
-    st.sampled_from([BASE_ANSWER, CACHE_LOST, COUNTED_AGAIN]).map(
+    st.sampled_from([BASE_ANSWER, CACHE_LOST, COUNTED_AGAIN, PROMPT_AGAIN, NOT_FILLED]).map(
         lambda name: {"outcome": Outcome.WRONG, "signature": None, "message": "it is wrong", **MECHANISMS[name]}
     ),
 )
@@ -142,7 +148,7 @@ def test_a_known_failure_that_changed_has_its_step() -> None:
     bad = [failing("case_0", "llama", fault, packages) for packages in (OLD, NEW)]
     (group,) = grouped(bad, [], cases)
     assert [one.cell for one in group.members] == [bad[1].cell.id]
-    assert group.words == "since transformers 5.24.0 (5.23.0 does not): raises KeyError in peft.peft_model:f"
+    assert group.words == "since transformers 5.24.0 (5.23.0 does not): raises KeyError of 'x' in peft.peft_model:f (e)"
 
 
 def test_what_never_passed_says_so() -> None:
@@ -161,6 +167,49 @@ def test_a_wrong_answer_without_evidence_joins_the_only_one_that_has() -> None:
     assert len(grouped(two, good)) == 3
 
 
+INDEX = "IndexError: index out of range in self @ torch.nn.functional:embedding"
+
+
+def test_an_error_of_what_the_model_was_fed_is_one_with_the_wrong_answers() -> None:
+    """GPT-2 runs out of positions of the same prompt that makes Llama answer otherwise."""
+    raised = {"outcome": Outcome.ERROR, "signature": INDEX, "message": "e", **MECHANISMS[PROMPT_AGAIN]}
+    wrong = {"message": "m", **MECHANISMS[PROMPT_AGAIN]}
+    bad = [failing("case_0", "gpt2", raised), failing("case_0", "llama", wrong)]
+    (group,) = grouped(bad, [passing("case_0", "gpt2"), passing("case_0", "llama")])
+    assert group.mechanism == PROMPT_AGAIN
+
+
+def test_an_error_of_pefts_own_is_told_by_where_it_raises() -> None:
+    """Whatever was fed before it: two faults of one type in one function are two by what they name."""
+    frame = "peft.peft_model:PeftModelForCausalLM.prepare_inputs_for_generation"
+    told = {
+        mechanism_of(
+            failing("case_0", "llama", {
+                "outcome": Outcome.ERROR, "signature": f"KeyError: '{name}' @ {frame}", **MECHANISMS[PROMPT_AGAIN],
+            })
+        )
+        for name in ("cache_position", "past_key_values")
+    }  # fmt: skip
+    assert told == {
+        f"raises KeyError of '{name}' in peft.peft_model:PeftModelFor*.prepare_inputs_for_generation"
+        for name in ("cache_position", "past_key_values")
+    }
+
+
+def test_a_wrong_answer_joins_what_is_known_of_its_method() -> None:
+    """The other method's mechanism is another cause."""
+    places = [("case_0", "prefix_tuning"), ("case_0", "prompt_tuning"), ("case_1", "prefix_tuning")]
+    faults_of = [MECHANISMS[name] for name in (NOT_FILLED, PROMPT_AGAIN, OTHER_ANSWER)]
+    bad = [
+        replace(failing(case, "llama", {"message": "m", **fault}), variant={**variant("llama"), "method": method})
+        for (case, method), fault in zip(places, faults_of, strict=True)
+    ]
+    good = [replace(one, outcome=Outcome.PASSED, cell=passing("case_0", "llama").cell) for one in bad]
+    groups = grouped(bad, good)
+    assert {group.mechanism: len(group.members) for group in groups} == {NOT_FILLED: 2, PROMPT_AGAIN: 1}
+    assert {group.representative.case for group in groups} == {"case_0"}
+
+
 def test_families_that_raise_in_their_own_files_raise_alike() -> None:
     """The frame of a model's own file is that of any family's."""
     told = {
@@ -172,7 +221,7 @@ def test_families_that_raise_in_their_own_files_raise_alike() -> None:
         )
         for name in FAMILIES
     }  # fmt: skip
-    assert told == {"raises KeyError in transformers.models.*:forward"}
+    assert told == {"raises KeyError of 'x' in transformers.models.*:forward"}
 
 
 def test_what_is_mended_is_told_by_its_defect() -> None:

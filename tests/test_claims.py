@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contracts.records import MEASURED
+from harness.contracts.records import MEASURED, variants_in
 from harness.errors import DataError
 from harness.interface import Outcome
 from harness.judge.claims import Audit, audit, told
+from harness.judge.origin import published_with
 from harness.matrix.cases import Case, load_cases
 from harness.matrix.claims import Claim, parse_claims
 from harness.matrix.expected import Expectation
@@ -76,6 +77,18 @@ def test_a_cell_that_fails_of_another_defect_decides_nothing(outcomes: list[str]
         before.audit, before.windows, before.holding, before.contradicting,
     )  # fmt: skip
     assert sum(dict(after.aside).values()) == sum(dict(before.aside).values()) + 1
+
+
+@pytest.mark.parametrize("claim", [WORKS, replace(CLAIM, outcome=("error",), quantifier="any")])
+def test_a_cell_with_a_failure_of_something_else_is_not_known(claim: Claim) -> None:
+    """It bears out nothing about every variant and contradicts nothing about some: one of them never came to say."""
+    here = of("0.9.0", "passed")
+    beside = replace(here, variant={**here.variant, "model": "gpt2"}, outcome=Outcome.WRONG)
+    result = audited(claim, [here, beside])
+    assert (result.audit, dict(result.aside)) == (Audit.UNTESTED, {"unattributed": 1})
+    decisive = replace(here, variant={**here.variant, "model": "opt"}, outcome=Outcome.ERROR, signature="ValueError")
+    decided = audited(claim, [here, beside, decisive])
+    assert decided.audit is (Audit.DOES_NOT_HOLD if claim is WORKS else Audit.HOLDS)
 
 
 @given(first=st.integers(0, len(PEFT)), works=st.booleans())
@@ -170,3 +183,13 @@ def test_every_claim_has_its_answer() -> None:
     claims = [claim for case in load_cases() for claim in case.claims]
     assert len(claims) == len({one.id for one in claims}) == 34
     assert all(one.answer.endswith(".") for one in claims)
+
+
+def test_the_sentence_of_each_claim_begins_with_its_answer() -> None:
+    """What a person wrote is what the published records say, in all of the documents."""
+    begins = {Audit.DOES_NOT_HOLD: "Does not hold", Audit.UNTESTED: "Untested"}
+    published = list(variants_in(published_with(None).records))
+    audits = [one for case in load_cases() if case.claims for one in audit(case, published)]
+    assert len(audits) == 34
+    for one in audits:
+        assert one.claim.answer.startswith(begins.get(one.audit, "Holds")), (one.claim.id, one.words)

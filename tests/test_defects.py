@@ -32,6 +32,7 @@ from harness.judge.defects import (
     with_seen,
 )
 from harness.judge.origin import published_with
+from harness.judge.verdicts import covers
 from harness.matrix.cases import Case, load_cases
 from harness.matrix.expected import UNATTRIBUTED, Expectation
 from tests.planted import PEFT, TRANSFORMERS, grid, record, state_record
@@ -86,6 +87,8 @@ def written(folder: Path, text: str = WHOLE, name: str = "it-booms.md") -> Path:
         ('mechanism = "It is lit"', 'mechanics = "It is lit"', ":11: 'mechanics' means nothing here"),
         ('"It is lit"', '"It is lit"\nstate = "import-failed"', ":12: state and says stand together"),
         ('"It is lit"', '"It is lit"\n[seen]\nrecords = -1\nstatus = "live"', ":13: records must be a count"),
+        ("fixed_by = []", 'first_fixed_commit = ["https://x.y/abc"]', ":10: first_fixed_commit is a list of links"),
+        ('"It is lit"', '"It is lit"\n[seen]\nrecords = 1\nstatus = "live"\nwindows = [{ pest = "1" }]', ":15: 'pest'"),
         ('"It is lit"', '"It is lit"\n[saw]', ":12: 'saw' means nothing here"),
         ("# It booms", "It booms", "a title"),
         ("In a few sentences.", "", "a few sentences"),
@@ -157,6 +160,10 @@ def test_what_was_seen_is_where_it_was_planted(low: int, high: int, since: int) 
     assert seen.introduced == introduced | ({"transformers": TRANSFORMERS[since]} if since else {})
     assert seen.fixed == ({"peft": PEFT[high + 1]} if high + 1 < len(PEFT) else {})
     assert seen.status is (Status.LIVE if high == len(PEFT) - 1 else Status.MENDED)
+    (window,) = seen.windows
+    for one in records:
+        versions = {"peft": one.cell.packages["peft"], "transformers": one.cell.packages["transformers"]}
+        assert covers(window, {}, versions, {}) == (one.outcome == "error")
 
 
 def test_what_fails_of_something_else_is_hidden() -> None:
@@ -209,6 +216,42 @@ def test_osv_has_its_events(tmp_path: Path) -> None:
     (affected,) = osv(seen, "2026-01-01T00:00:00Z")["affected"]
     assert affected["package"] == {"ecosystem": "PyPI", "name": "peft"}
     assert affected["ranges"][0]["events"] == [{"introduced": PEFT[1]}, {"fixed": PEFT[3]}]
+
+
+def test_commits_have_a_range_of_their_own() -> None:
+    """In the repository of the package that is wrong; from its first commit where nobody knows which one it was."""
+    first, last = (f"https://github.com/huggingface/peft/commit/{digit * 40}" for digit in "ab")
+    both = replace(defect(), first_bad_commit=(first,), first_fixed_commit=(last,))
+    (affected,) = osv(both, "2026-01-01T00:00:00Z")["affected"]
+    assert affected["ranges"][1] == {
+        "type": "GIT",
+        "repo": "https://github.com/huggingface/peft",
+        "events": [{"introduced": "a" * 40}, {"fixed": "b" * 40}],
+    }
+    (affected,) = osv(replace(both, first_bad_commit=()), "2026-01-01T00:00:00Z")["affected"]
+    assert affected["ranges"][1]["events"] == [{"introduced": "0"}, {"fixed": "b" * 40}]
+
+
+@pytest.mark.parametrize("one", load_defects().values(), ids=lambda one: one.id)
+def test_every_defect_keeps_to_osv(one: Defect) -> None:
+    """What OSV's schema asks for: a known kind of reference, and events of one word each that begin with introduced."""
+    data = osv(one, "2026-01-01T00:00:00Z")
+    assert {"schema_version", "id", "modified", "summary", "details", "affected", "references"} <= data.keys()
+    assert data["id"].startswith("x_")
+    assert {link["type"] for link in data["references"]} <= {"REPORT", "FIX", "INTRODUCED"}
+    for affected in data["affected"]:
+        assert affected["package"]["ecosystem"] == "PyPI"
+        for found in affected["ranges"]:
+            assert (found["type"] == "GIT") == ("repo" in found)
+            assert [len(event) for event in found["events"]] == [1] * len(found["events"])
+            assert "introduced" in found["events"][0]
+
+
+def test_a_mended_defect_alone_has_the_commit_that_mended_it() -> None:
+    """A commit that is said to mend what is still there in the newest releases mends something else."""
+    for one in load_defects().values():
+        assert one.kept is not None
+        assert not (one.first_fixed_commit and one.kept.status is Status.LIVE), one.id
 
 
 def test_every_failing_published_record_has_a_defect() -> None:

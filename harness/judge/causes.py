@@ -1,8 +1,9 @@
 """Group what needs a person by cause, not by case (pure).
 
 Failures that no defect accounts for belong together when they begin at the same step between two neighbouring cells
-(all else equal), and show themselves in one way: an error by its type and where it raises, a wrong answer by the
-mechanism that evidence and counters tell.
+(all else equal), and have one mechanism. What the model was fed inside ``generate`` tells it first, whether the answer
+is wrong or a forward fails of what it was fed; else a wrong answer is told by evidence, and an error by its type, what
+it names and where it raises.
 """
 
 from __future__ import annotations
@@ -26,19 +27,32 @@ from harness.packages import TOLD_PACKAGES, WINDOW_AXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from harness.contracts.record import Record
     from harness.matrix.cases import Case
 
-BASE_ANSWER = "the answer is the base model's"
-CACHE_LOST = "the cache is lost: every step is fed all tokens so far"
-COUNTED_AGAIN = "more positions enter the cache at a step than tokens are fed: the prompt is counted again"
+BASE_ANSWER = "the prompt is dropped: the answer is the base model's"
+PROMPT_AGAIN = "each step of generate finds no cache and is fed the prompt and the new token alone"
+NOT_FILLED = "the cache in which the prefix is handed to generate is neither read nor filled by the model"
+NO_PREFIX = "the first forward inside generate finds no prefix in the cache"
+CACHE_LOST = "the cache is lost: each step of generate is fed all tokens so far"
+COUNTED_AGAIN = "the prompt is counted again: at a step more positions enter the cache than tokens are fed"
 OTHER_ANSWER = "the answer is another one"
 NO_STEP = "in no measured neighbour is it otherwise"
 
+_DROPS = frozenset({NOT_FILLED, NO_PREFIX})
+"""Mechanisms by which the answer may well be the base model's."""
+
 _FAMILY = re.compile(r"transformers\.models\.\w+\.modeling_\w+:(?:\w+\.)*(\w+)")
+_TASK = re.compile(r"\bPeftModelFor\w+")
+_NAMED = re.compile(r"'(\w+)'(?!.*'\w+')")
 _NUMBER = re.compile(r"<\w+>|\d+(?:\.\d+)?")
+_RAISES = "raises "
 _ANSWERS = ("generated", "said", "together")
+_ALL = ("",)
+_PREFIXES = ("prefix_tuning", "cartridge")
+"""What a method's name begins with whose prompt is a cache that is filled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +60,21 @@ class Group:
     """Variants that need a person for one cause.
 
     ``verdict`` is the gravest of them, ``step`` the releases between which it begins ("" where that is not asked),
-    ``mechanism`` says what happens. The representative has the fewest axes, and is of the first case by name.
+    ``mechanism`` says what happens. ``lengths`` are the lines of each case's file.
     """
 
     verdict: str
     step: str
     mechanism: str
     members: tuple[Judged, ...]
+    lengths: Mapping[str, int]
 
     @property
     def words(self) -> str:
-        """Return the cause in words."""
-        return f"{self.step}: {self.mechanism}" if self.step else self.mechanism
+        """Return the cause in a sentence, with what an error says."""
+        said = self.representative.record.message if self.representative.record else ""
+        raised = f" ({said})" if said and self.mechanism.startswith(_RAISES) else ""
+        return (f"{self.step}: {self.mechanism}" if self.step else self.mechanism) + raised
 
     @property
     def cases(self) -> tuple[str, ...]:
@@ -66,8 +83,13 @@ class Group:
 
     @property
     def representative(self) -> Judged:
-        """Return the member that shows the cause most simply."""
-        return min(self.members, key=lambda one: (len(one.variant), one.case, tuple(one.variant.values()), one.cell))
+        """Return the member that shows the cause most simply: by itself, with the fewest axes, in the shortest case."""
+        return min(self.members, key=self._simplicity)
+
+    def _simplicity(self, one: Judged) -> tuple[Any, ...]:
+        by_itself = one.record is not None and mechanism_of(one.record) == self.mechanism
+        length = self.lengths.get(one.case, 0)
+        return (not by_itself, len(one.variant), length, one.case, tuple(one.variant.values()), one.cell)
 
 
 def groups_of(attention: Iterable[Judged], cases: Iterable[Case], records: Iterable[Record]) -> list[Group]:
@@ -76,6 +98,8 @@ def groups_of(attention: Iterable[Judged], cases: Iterable[Case], records: Itera
     What passes although a defect is expected is grouped by that defect; what was not measured, or costs more, by case
     and words.
     """
+    cases = tuple(cases)
+    lengths = {case.name: _lines(case.path) for case in cases}
     failing: list[Judged] = []
     others: dict[tuple[str, str], list[Judged]] = defaultdict(list)
     for one in attention:
@@ -86,78 +110,128 @@ def groups_of(attention: Iterable[Judged], cases: Iterable[Case], records: Itera
             others[one.label, f"{about} is expected and not there"].append(one)
         else:
             others[one.label, f"{one.case}: {one.words}"].append(one)
-    found = _causes(failing, _Neighbours(cases, records)) if failing else []
+    found = _causes(failing, _Neighbours(cases, records), lengths) if failing else []
     found += [
-        Group(verdict=label, step="", mechanism=words, members=tuple(some)) for (label, words), some in others.items()
+        Group(verdict=label, step="", mechanism=words, members=tuple(some), lengths=lengths)
+        for (label, words), some in others.items()
     ]
     return sorted(found, key=lambda one: (-len(one.members), one.words))
 
 
 def mechanism_of(record: VariantRecord) -> str:
     """Return in words how a record fails, alike for equal causes whatever the case and the family."""
-    if record.outcome != Outcome.WRONG:
-        if not record.signature:
-            return _NUMBER.sub("<n>", f"{record.outcome}: {record.message or 'nothing is said'}")
-        said, _, frame = record.signature.partition(" @ ")
-        kind = said.partition(":")[0]
-        place = _FAMILY.sub(r"transformers.models.*:\1", frame)
-        return f"raises {kind} in {place}" if place else f"raises {_NUMBER.sub('<n>', said)}"
-    return _wrong(record.evidence, record.counters, record.message or "") or OTHER_ANSWER
+    fed = _fed(record.counters, record.variant)
+    if record.outcome == Outcome.WRONG:
+        return fed or _answered(record.evidence, record.message or "")
+    said, _, frame = (record.signature or "").partition(" @ ")
+    # An error of PEFT's own says more than what it fed to a model before.
+    if fed and fed != CACHE_LOST and frame and not frame.startswith("peft."):
+        return fed
+    if not record.signature:
+        return _NUMBER.sub("<n>", f"{record.outcome}: {record.message or 'nothing is said'}")
+    kind, _, text = said.partition(": ")
+    place = _TASK.sub("PeftModelFor*", _FAMILY.sub(r"transformers.models.*:\1", frame))
+    if not place:
+        return f"{_RAISES}{_NUMBER.sub('<n>', said)}"
+    named = _NAMED.search(text)
+    return f"{_RAISES}{kind}{f' of {named[1]!r}' if named else ''} in {place}"
 
 
-def _wrong(evidence: Mapping[str, Any], counters: Mapping[str, Any], message: str) -> str:
-    """Return what evidence and counters tell of a wrong answer, "" where they tell nothing."""
-    answer = next((evidence[name] for name in _ANSWERS if name in evidence), None)
-    if answer is not None and answer == evidence.get("base"):
-        return BASE_ANSWER
-    if "drops the prompt" in message or "base model's answer" in message:
-        return BASE_ANSWER
+def _fed(counters: Mapping[str, Any], variant: Mapping[str, str]) -> str:
+    """Return what is amiss in what ``generate`` fed to the model, "" where nothing is or nothing was counted."""
     fed, cached = counters.get("tokens_per_call") or [], counters.get("cache_per_call") or []
     steps = fed[1:]
-    if counters.get("use_cache") and len(steps) > 1 and grows(steps):
-        return CACHE_LOST
-    if len(cached) > 2 and None not in cached:  # noqa: PLR2004
-        entering = [after - before for before, after in pairwise(cached)][1:]
-        if any(more > tokens for more, tokens in zip(entering, steps, strict=False)):
-            return COUNTED_AGAIN
-    if counters.get("use_cache") and cached:
-        return f"the first forward inside generate finds {_positions(cached[0])} positions in the cache"
-    return ""
+    # Without a cache each step is fed all tokens so far.
+    relies_on_it = bool(steps and cached) and all(step <= fed[0] for step in steps)
+    by_prefix = variant.get("method", "").startswith(_PREFIXES)
+    told = {
+        NO_PREFIX: by_prefix and bool(cached) and not cached[0],
+        PROMPT_AGAIN: relies_on_it and not any(cached) and all(1 < step < fed[0] for step in steps),
+        NOT_FILLED: relies_on_it and bool(cached[0]) and len(set(cached)) == 1,
+        CACHE_LOST: bool(counters.get("use_cache")) and len(steps) > 1 and grows(steps),
+        COUNTED_AGAIN: _enters_more(steps, cached),
+    }
+    return next((mechanism for mechanism, is_so in told.items() if is_so), "")
 
 
-def _positions(count: int | None) -> str:
-    return "no" if not count else "some"
+def _enters_more(steps: Sequence[int], cached: Sequence[int | None]) -> bool:
+    """Return whether more positions enter the cache at a step than tokens are fed, ``steps`` after the first."""
+    known = [count for count in cached if count is not None]
+    if len(known) < len(cached):
+        return False
+    entering = [after - before for before, after in pairwise(known)][1:]
+    return any(more > tokens for more, tokens in zip(entering, steps, strict=False))
 
 
-def _causes(failing: Sequence[Judged], neighbours: _Neighbours) -> list[Group]:
+def _answered(evidence: Mapping[str, Any], message: str) -> str:
+    """Return what the evidence tells of a wrong answer."""
+    answer = next((evidence[name] for name in _ANSWERS if name in evidence), None)
+    dropped = "drops the prompt" in message or "base model's answer" in message
+    return BASE_ANSWER if dropped or (answer is not None and answer == evidence.get("base")) else OTHER_ANSWER
+
+
+def _lines(path: Path) -> int:
+    return len(path.read_bytes().splitlines()) if path.is_file() else 0
+
+
+def _causes(failing: Sequence[Judged], neighbours: _Neighbours, lengths: Mapping[str, int]) -> list[Group]:
     """Group failures first by the step at which they begin, then by mechanism."""
-    by_step: dict[tuple[str, ...], dict[str, list[Judged]]] = defaultdict(lambda: defaultdict(list))
+    by_step: dict[tuple[str, ...], list[Judged]] = defaultdict(list)
     words: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     for one in failing:
         if one.record is not None:
             step = neighbours.step(one.record)
             words[step.key][step.words] += 1
-            by_step[step.key][mechanism_of(one.record)].append(one)
-    groups = []
-    for key, mechanisms in by_step.items():
-        wrong = [name for name, some in mechanisms.items() if name != OTHER_ANSWER and _are_wrong(some)]
-        if OTHER_ANSWER in mechanisms and len(wrong) == 1:
-            # What has no evidence of its own is put down to the only wrong answer that has.
-            mechanisms[wrong[0]] += mechanisms.pop(OTHER_ANSWER)
-        for mechanism, members in mechanisms.items():
-            groups.append(
-                Group(
-                    verdict=_gravest(members),
-                    step=words[key].most_common(1)[0][0],
-                    mechanism=mechanism,
-                    members=tuple(members),
-                )
-            )
-    return groups
+            by_step[step.key].append(one)
+    return [
+        Group(
+            verdict=_gravest(members),
+            step=words[key].most_common(1)[0][0],
+            mechanism=mechanism,
+            members=tuple(members),
+            lengths=lengths,
+        )
+        for key, some in by_step.items()
+        for mechanism, members in _by_mechanism(some).items()
+    ]
 
 
-def _are_wrong(members: Iterable[Judged]) -> bool:
-    return all(one.outcome == Outcome.WRONG for one in members)
+def _by_mechanism(failing: Iterable[Judged]) -> dict[str, list[Judged]]:
+    """Group what fails from one step on by mechanism.
+
+    What counters tell says most. A prompt that is dropped is put down to the way of dropping it that is known of the
+    same method; then a wrong answer of which nothing is known to what is known of its method, of its method on the same
+    model, or of the whole step, where that is one mechanism.
+    """
+    found: dict[str, list[Judged]] = defaultdict(list)
+    known: dict[tuple[str, ...], set[str]] = defaultdict(set)
+
+    def put(mechanism: str, one: Judged) -> None:
+        found[mechanism].append(one)
+        if one.outcome == Outcome.WRONG:
+            for scope in _scopes(one):
+                known[scope].add(mechanism)
+
+    told = [(mechanism_of(one.record), one) for one in failing if one.record is not None]
+    for mechanism, one in told:
+        if mechanism not in {BASE_ANSWER, OTHER_ANSWER}:
+            put(mechanism, one)
+    dropped = [one for mechanism, one in told if mechanism == BASE_ANSWER]
+    ways = [next((known[scope] for scope in _scopes(one)[:-1] if known[scope]), set()) for one in dropped]
+    for one, way in zip(dropped, ways, strict=True):
+        # A prompt that is there twice is no prompt that is dropped.
+        put(next(iter(way)) if len(way) == 1 and way <= _DROPS else BASE_ANSWER, one)
+    others = [one for mechanism, one in told if mechanism == OTHER_ANSWER]
+    alone = [next((known[scope] for scope in _scopes(one) if len(known[scope]) == 1), set()) for one in others]
+    for one, way in zip(others, alone, strict=True):
+        put(next(iter(way), OTHER_ANSWER), one)
+    return dict(found)
+
+
+def _scopes(one: Judged) -> tuple[tuple[str, ...], ...]:
+    """Return what a wrong answer may share with others of its step: a method, a method on a model, nothing."""
+    method = one.variant.get("method")
+    return (_ALL,) if method is None else ((method,), (method, one.variant.get("model", "")), _ALL)
 
 
 def _gravest(members: Iterable[Judged]) -> str:

@@ -2,7 +2,8 @@
 
 A claim is about the cells in which its defect can be asked: a record that fails of another defect, or of a cause that
 nobody has named, decides nothing, and neither does a variant that cannot exist in its versions. They are set aside and
-counted.
+counted. A cell with such a failure does not bear out a claim about every variant, and does not contradict one about
+some variant: what that variant would have said is not known.
 """
 
 from __future__ import annotations
@@ -87,18 +88,21 @@ def _audit_one(case: Case, claim: Claim, records: Sequence[VariantRecord]) -> Au
     agreeing: dict[str, list[VariantRecord]] = defaultdict(list)
     disagreeing: dict[str, list[VariantRecord]] = defaultdict(list)
     aside: Counter[str] = Counter()
+    hindered: set[str] = set()
     for record in records:
         if not _is_meant(claim, record):
             continue
         if elsewhere := _another_cause(case, claim, record):
             aside[elsewhere] += 1
+            if record.outcome in FAILED:
+                hindered.add(record.cell.id)
         else:
             (agreeing if _agrees(claim, record) else disagreeing)[record.cell.id].append(record)
     if claim.quantifier == "any":
         holding = dict(agreeing)
-        contradicting = {cell: found for cell, found in disagreeing.items() if cell not in agreeing}
+        contradicting = {cell: found for cell, found in disagreeing.items() if cell not in {*agreeing, *hindered}}
     else:
-        holding = {cell: found for cell, found in agreeing.items() if cell not in disagreeing}
+        holding = {cell: found for cell, found in agreeing.items() if cell not in {*disagreeing, *hindered}}
         contradicting = dict(disagreeing)
     result, windows = _where_it_holds(holding, contradicting)
     deciding = contradicting if result is Audit.DOES_NOT_HOLD else holding

@@ -20,8 +20,9 @@ from harness.contracts.records import FAILED
 from harness.errors import DataError
 from harness.interface import CellState, Outcome
 from harness.judge.verdicts import defect_of
+from harness.judge.windows import VersionTable
 from harness.matrix.cases import CASES
-from harness.matrix.expected import UNATTRIBUTED, quoted
+from harness.matrix.expected import BOUNDED, UNATTRIBUTED, quoted
 from harness.matrix.read import key_lines
 from harness.matrix.toml_reader import Entry, read_toml
 from harness.packages import PACKAGES, TOLD_PACKAGES, WINDOW_AXES
@@ -37,7 +38,9 @@ DEFECTS = CASES / "defects"
 _HEAD = re.compile(r"\A```toml\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
 _NO_HEAD = "begins with a TOML head: ```toml, [defect] and its keys, ```"
 _TITLE = re.compile(r"^# (.+)$", re.MULTILINE)
-_KEYS = ("id", "sees", "package", "where", "who", "way_round", "reported", "fixed_by", "mechanism", "state", "says")
+_LINKS = ("reported", "fixed_by", "first_bad_commit", "first_fixed_commit")
+_KEYS = ("id", "sees", "package", "where", "who", "way_round", *_LINKS, "mechanism", "state", "says")
+_COMMIT = re.compile(r"https://github\.com/([\w.-]+/[\w.-]+)/commit/([0-9a-f]{40})")
 
 
 class Sees(StrEnum):
@@ -79,6 +82,8 @@ class Defect:
     mechanism: str
     reported: tuple[str, ...] = ()
     fixed_by: tuple[str, ...] = ()
+    first_bad_commit: tuple[str, ...] = ()
+    first_fixed_commit: tuple[str, ...] = ()
     state: str = ""
     says: str = ""
     path: Path
@@ -97,7 +102,8 @@ class Seen:
 
     ``first`` and ``last`` are the oldest and the newest failing release of each package. ``introduced`` and ``fixed``
     name packages with the first release that is bad, and the first that is good again, where a measured neighbour with
-    all else equal passes below, or above.
+    all else equal passes below, or above. ``windows`` are the fewest boxes of versions, specifiers by package, that
+    hold every cell with a failing record, and none without one in which a variant passes that fails of it elsewhere.
     """
 
     records: int
@@ -106,6 +112,7 @@ class Seen:
     last: Mapping[str, str]
     introduced: Mapping[str, str]
     fixed: Mapping[str, str]
+    windows: tuple[Mapping[str, str], ...]
     status: Status
 
     @property
@@ -125,6 +132,7 @@ class Seen:
             "last": dict(self.last),
             "introduced": dict(self.introduced),
             "fixed": dict(self.fixed),
+            "windows": [dict(one) for one in self.windows],
         }
         return {**lists, **{name: value for name, value in ends.items() if value}}
 
@@ -164,10 +172,6 @@ def read_defect(path: Path) -> Defect:
         problems.append(
             (source[: head.end()].count("\n") + 1, "after the head stand a title (# ...) and a few sentences")
         )
-    links = {name: entry.texts(name) for name in ("reported", "fixed_by")}
-    for name, found in links.items():
-        if any(not link.startswith("https://") for link in found):
-            entry.complain(name, f"{name} is a list of https:// links")
     state, says = entry.text("state", among=(CellState.IMPORT_FAILED, CellState.INSTALL_FAILED)), entry.pattern("says")
     if bool(state) != bool(says):
         entry.complain("state", "state and says stand together: how far a cell comes, and a pattern for what it says")
@@ -185,7 +189,7 @@ def read_defect(path: Path) -> Defect:
         says=says,
         path=path,
         kept=_kept(data, lines, problems),
-        **links,
+        **_links(entry),
     )
     if problems:
         raise DataError(path, problems)
@@ -200,7 +204,7 @@ def _kept(
         return None
     at = {key: line for (section, _, key), line in lines.items() if section == "seen"}
     entry = Entry(values if isinstance(values, dict) else {}, at, problems)
-    entry.only_keys(("records", "status", "cases", "first", "last", "introduced", "fixed"))
+    entry.only_keys(("records", "status", "cases", "first", "last", "introduced", "fixed", "windows"))
     status = entry.text("status", required=True, among=tuple(Status))
     return Seen(
         records=entry.count("records"),
@@ -209,8 +213,20 @@ def _kept(
         last=entry.versions("last"),
         introduced=entry.versions("introduced"),
         fixed=entry.versions("fixed"),
+        windows=entry.windows("windows", BOUNDED),
         status=Status(status) if status in set(Status) else Status.UNMEASURED,
     )
+
+
+def _links(entry: Entry) -> dict[str, tuple[str, ...]]:
+    links = {name: entry.texts(name) for name in _LINKS}
+    for name, found in links.items():
+        if any(not link.startswith("https://") for link in found):
+            entry.complain(name, f"{name} is a list of https:// links")
+        elif name.endswith("_commit") and not all(_COMMIT.fullmatch(link) for link in found):
+            words = "https://github.com/OWNER/NAME/commit/ and 40 digits"
+            entry.complain(name, f"{name} is a list of links to commits: {words}")
+    return links
 
 
 def _sees(entry: Entry) -> Sees:
@@ -234,6 +250,8 @@ def _toml(value: Any) -> str:
     match value:
         case str():
             return quoted(value)
+        case [dict(), *_]:
+            return "[\n" + "".join(f"  {_toml(one)},\n" for one in value) + "]"
         case list():
             return f"[{', '.join(map(_toml, value))}]"
         case dict():
@@ -319,8 +337,42 @@ def _seen(explained: Sequence[Record], by_place: Mapping[tuple[str, ...], Sequen
         last=last,
         introduced=introduced,
         fixed=fixed,
+        windows=_windows(failing, by_place),
         status=_status(failing, by_place),
     )
+
+
+def _windows(
+    failing: Sequence[Record], by_place: Mapping[tuple[str, ...], Sequence[Record]]
+) -> tuple[Mapping[str, str], ...]:
+    """Return the fewest boxes with the failing cells and none of those in which the same variants pass.
+
+    Of a defect that keeps cells from being ready, the others are all those that are.
+    """
+    hit = {_cell(one): one for one in failing}
+    if not hit:
+        return ()
+    if any(isinstance(one, StateRecord) for one in failing):
+        clear = [one for some in by_place.values() for one in some if isinstance(one, VariantRecord)]
+    else:
+        met = [one for place in {_place(one) for one in failing} for one in by_place[place]]
+        clear = [one for one in met if isinstance(one, VariantRecord) and one.outcome == Outcome.PASSED]
+    passed = {_cell(one): one for one in clear}
+    others = [one for cell, one in passed.items() if cell not in hit]
+    axes = list(WINDOW_AXES)
+    for more in (*(name for name in TOLD_PACKAGES if name not in WINDOW_AXES), ""):
+        table = VersionTable(axes, [*hit.values(), *others])
+        inside, outside = ({table.point(one) for one in some} for some in (hit.values(), others))
+        if not inside & outside or not more:
+            # What no version tells apart counts as hit.
+            return tuple(dict(where) for where in table.windows(sorted(inside), sorted(outside - inside)))
+        if all(_version(one, more) for one in [*hit.values(), *others]):
+            axes.append(more)
+    return ()
+
+
+def _cell(record: Record) -> tuple[Version | None, ...]:
+    return tuple(_version(record, name) for name in TOLD_PACKAGES)
 
 
 def _status(failing: Sequence[Record], by_place: Mapping[tuple[str, ...], Sequence[Record]]) -> Status:
@@ -427,7 +479,7 @@ def problems_of(cases: Iterable[Case], defects: Mapping[str, Defect]) -> list[tu
 def osv(defect: Defect, modified: str) -> dict[str, Any]:
     """Return a defect in OSV's shape (https://ossf.github.io/osv-schema/): ranges of introduced and fixed events.
 
-    ``modified`` is the time of the newest record, UTC.
+    ``modified`` is the time of the newest record, UTC. The prefix of the id is one for private use.
     """
     kept = defect.kept
     introduced, fixed = (kept.introduced, kept.fixed) if kept else ({}, {})
@@ -436,17 +488,38 @@ def osv(defect: Defect, modified: str) -> dict[str, Any]:
         events = [{"introduced": introduced.get(package, "0")}]
         if package in fixed:
             events.append({"fixed": fixed[package]})
-        ranges = [{"type": "ECOSYSTEM", "events": events}]
+        ranges: list[dict[str, Any]] = [{"type": "ECOSYSTEM", "events": events}]
+        if package == defect.package:
+            ranges += _git_ranges(defect)
         affected.append({"package": {"ecosystem": "PyPI", "name": package}, "ranges": ranges})
     references = [{"type": "REPORT", "url": link} for link in defect.reported]
-    references += [{"type": "FIX", "url": link} for link in defect.fixed_by]
+    references += [{"type": "FIX", "url": link} for link in (*defect.fixed_by, *defect.first_fixed_commit)]
+    references += [{"type": "INTRODUCED", "url": link} for link in defect.first_bad_commit]
     return {
         "schema_version": "1.6.7",
-        "id": f"PLB-{defect.id}",
+        "id": f"x_plb-{defect.id}",
         "modified": modified,
         "summary": defect.title,
         "details": f"{defect.mechanism}.\n\n{defect.who}. Way round: {defect.way_round}.\n\n{defect.text}",
         "affected": affected,
         "references": references,
-        "database_specific": {"sees": str(defect.sees), "status": str(kept.status) if kept else ""},
+        "database_specific": {
+            "sees": str(defect.sees),
+            "status": str(kept.status) if kept else "",
+            "windows": [dict(one) for one in kept.windows] if kept else [],
+        },
     }
+
+
+def _git_ranges(defect: Defect) -> list[dict[str, Any]]:
+    """Return the commits that are known, by repository."""
+    events: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for event, links in (("introduced", defect.first_bad_commit), ("fixed", defect.first_fixed_commit)):
+        for found in map(_COMMIT.fullmatch, links):
+            if found:
+                events[f"https://github.com/{found[1]}"].append({event: found[2]})
+    # "0" is the first commit of all: when it began is not known.
+    return [
+        {"type": "GIT", "repo": repo, "events": some if "introduced" in some[0] else [{"introduced": "0"}, *some]}
+        for repo, some in events.items()
+    ]

@@ -15,7 +15,7 @@ from harness.packages import TOLD_PACKAGES, WINDOW_AXES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.contracts.record import VariantRecord
+    from harness.contracts.record import Record, VariantRecord
     from harness.judge.boxes import Box, Point
 
 MORE_AXES = (*(name for name in TOLD_PACKAGES if name not in WINDOW_AXES), "accelerate", "numpy", "python")
@@ -96,12 +96,12 @@ def _windows(failing: Sequence[VariantRecord], others: Sequence[VariantRecord]) 
 class VersionTable:
     """Versions in order on each axis, and windows over them."""
 
-    def __init__(self, axes: Sequence[str], records: Sequence[VariantRecord]) -> None:
+    def __init__(self, axes: Sequence[str], records: Sequence[Record]) -> None:
         """``axes`` are packages that every record has."""
         self.axes = list(axes)
         self.versions = [sorted({version_of(one, axis) for one in records}) for axis in self.axes]
 
-    def point(self, record: VariantRecord) -> Point:
+    def point(self, record: Record) -> Point:
         """Return the place of a record's versions in the order of each axis."""
         return tuple(
             known.index(version_of(record, axis)) for axis, known in zip(self.axes, self.versions, strict=True)
@@ -132,7 +132,7 @@ def _specifier(known: Sequence[Version], low: int, high: int) -> str:
     return f"=={known[low]}" if low == high else f">={known[low]},<={known[high]}"
 
 
-def version_of(record: VariantRecord, package: str) -> Version:
+def version_of(record: Record, package: str) -> Version:
     """Return the release of a package that a record was measured with, without a local label."""
     return Version(record.cell.versions[package].partition("+")[0])
 

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         wanted_by_generate,
     )
     from harness.kit.by_hand.references import ByHand, Stored, in_file, in_memory
-    from harness.kit.counters import ForwardCounter, count_operators
+    from harness.kit.counters import count_operators, counted
     from harness.kit.families import FAMILIES, LORA_TARGETS
     from harness.kit.methods import (
         INIT_TEXT,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.kit.counters import ForwardCounter
+from harness.kit.counters import counted
 from harness.kit.methods import LORA, attach, make_adapter_config
 from harness.kit.models import fill, make_model
 from harness.kit.oracles import first_difference, greedy_by_forward, same_tokens
@@ -74,12 +74,8 @@ def hold(trial: Trial, way: Way, reference: Way = greedy, **overrides: Any) -> N
     model = wrap(trial, base)
     wanted = reference(model, ids, mask)
     trial.expect(not same_tokens(wanted, bare), "the prompt does not change what forward says")
-    with ForwardCounter(model.get_base_model()) as counter:
-        try:
-            said = way(model, ids, mask)
-        finally:
-            # What the model was fed tells most where it failed.
-            trial.counters.update(counter.summary())
+    with counted(trial, model):
+        said = way(model, ids, mask)
     expect_same_tokens(trial, said, wanted, bare)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -10,7 +11,9 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import flop_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from harness.kit.trial import Trial
 
 
 class ForwardCounter:
@@ -54,6 +57,19 @@ class ForwardCounter:
             "tokens_per_call": [call["tokens"] for call in self.calls],
             "cache_per_call": [call["cached"] for call in self.calls],
         }
+
+
+@contextmanager
+def counted(trial: Trial, model: Any, *, use_cache: bool | None = None) -> Iterator[None]:
+    """Count what the base inside a PEFT model is fed, into the counters of the record, also when it fails.
+
+    What the model was fed tells most where it failed: causes are grouped by it (:mod:`harness.judge.causes`).
+    """
+    with ForwardCounter(model.get_base_model(), use_cache=use_cache) as counter:
+        try:
+            yield
+        finally:
+            trial.counters.update(counter.summary())
 
 
 def cache_length(past: Any) -> int | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.kit.counters import ForwardCounter
+from harness.kit.counters import counted
 from harness.kit.models import IN_USE, TIES
 
 if TYPE_CHECKING:
@@ -163,12 +163,11 @@ def expect_same_generation(
         dtype = str(next(base_model.parameters()).dtype).removeprefix("torch.")
         layers = base_model.config.num_hidden_layers
         trial.evidence["weights"] = f"{type(base_model).__name__} of {layers} layers, {dtype}"
-    with ForwardCounter(model.get_base_model(), use_cache=use_cache) as counter:
+    with counted(trial, model, use_cache=use_cache):
         generated = greedy_by_generate(
             model, input_ids, attention_mask, new_tokens=reference.shape[1], use_cache=use_cache, **inputs
         )
     trial.evidence["generated"] = generated[0].tolist()
-    trial.counters.update(counter.summary())
     if not same_tokens(generated, reference):
         step = trial.evidence["first_difference"] = first_difference(generated, reference)
         if trial.model in IN_USE and step is not None and step < generated.shape[1]:

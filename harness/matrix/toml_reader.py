@@ -140,6 +140,20 @@ class Entry:
             return {}
         return dict(value)
 
+    def windows(self, key: str, packages: Collection[str]) -> tuple[dict[str, str], ...]:
+        """Return a list of windows, each a table of version specifiers by package."""
+        value = self._values.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+            self.complain(key, f"{key} must be a list of tables, not {value!r}")
+            return ()
+        problems: list[tuple[int | None, str]] = []
+        for one in value:
+            entry = Entry(one, dict.fromkeys((*one, ""), self._lines.get(key, self.line)), problems)
+            entry.only_keys(packages)
+            entry.specifiers(packages)
+        self._problems.extend(problems)
+        return tuple(dict(one) for one in value)
+
     def _table(self, key: str, known: Collection[str]) -> dict[str, Any]:
         value = self._values.get(key, {})
         if not isinstance(value, dict):
