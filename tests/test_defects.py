@@ -17,6 +17,7 @@ from harness.cli import cli
 from harness.contracts.record import VariantRecord
 from harness.contracts.records import FAILED, variants_in
 from harness.errors import DataError
+from harness.interface import Outcome
 from harness.judge import defects as defects_module
 from harness.judge.defects import (
     DEFECTS,
@@ -32,7 +33,7 @@ from harness.judge.defects import (
     with_seen,
 )
 from harness.judge.origin import published_with
-from harness.judge.verdicts import covers
+from harness.judge.verdicts import covers, defect_of, expectation_for
 from harness.matrix.cases import Case, load_cases
 from harness.matrix.expected import UNATTRIBUTED, Expectation
 from tests.planted import PEFT, TRANSFORMERS, grid, record, state_record
@@ -287,3 +288,32 @@ def test_the_live_ones_are_listed() -> None:
     assert "prefix-ignores-grouped-heads" not in live
     data = json.loads(CliRunner().invoke(cli, ["cases", "defects", "--live", "--json"]).output)
     assert {one["database_specific"]["status"] for one in data} == {"live"}
+
+
+def one_of_each_entry() -> list[VariantRecord]:
+    """Return a published failing record of every entry that accounts for one."""
+    by_name = {case.name: case for case in load_cases()}
+    found: dict[tuple[str, int], VariantRecord] = {}
+    for one in variants_in(published_with(None).records):
+        if one.outcome in FAILED and one.case in by_name:
+            entry = expectation_for(by_name[one.case], one.cell.versions, one.variant)
+            if entry is not None:
+                found.setdefault((one.case, entry.line), one)
+    return list(found.values())
+
+
+def test_a_second_fault_does_not_pass_for_the_known_one() -> None:
+    """Of one type with it: with its words in another function, and with other words where the known one raises."""
+    cases = {case.name: case for case in load_cases()}
+    seen = one_of_each_entry()
+    assert sum(one.outcome == Outcome.ERROR for one in seen) > 300
+    for one in seen:
+        case = cases[one.case]
+        assert defect_of(case, one) != UNATTRIBUTED
+        assert defect_of(case, replace(one, signature=None, message="planted: nobody has seen this")) == UNATTRIBUTED
+        if one.signature:
+            said, _, frame = one.signature.partition(" @ ")
+            elsewhere = f"{said} @ peft.planted:a_function_of_another_fault"
+            assert defect_of(case, replace(one, signature=elsewhere)) == UNATTRIBUTED, one.signature
+            other = f"{said.partition(':')[0]}: planted @ {frame}"
+            assert defect_of(case, replace(one, signature=other, message="planted")) == UNATTRIBUTED, one.signature

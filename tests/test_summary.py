@@ -165,6 +165,17 @@ def test_reports_of_every_kind_are_well_formed(reports: Path) -> None:
     assert (reports / "latest" / "report.html").is_file()
 
 
+@pytest.mark.usefixtures("reports")
+def test_what_needs_a_person_comes_with_its_script(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command that writes a script of the simplest variant stands in the terminal, in Markdown and in the page."""
+    summary = summarise(make_run("r", ["a", "b"], [record("a", outcome=Outcome.WRONG, message="x")]), CASES)
+    command = "prompt-bench repro planted --matrix m --cell a --variant llama-p_tuning"
+    print_summary(summary, console())
+    texts = [path.read_text(encoding="utf-8") for path in write_reports(summary) if path.suffix in {".md", ".html"}]
+    for text in (*texts, capsys.readouterr().out):
+        assert command.partition(" ")[2] in text
+
+
 def test_the_terminal_report_fits_a_hundred_columns(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A log without a terminal is plain, and no line is wider than 100 columns."""
     assert reports.is_dir()

@@ -13,7 +13,7 @@ from harness.contracts.records import measured_of
 from harness.errors import CaseError
 from harness.interface import Outcome
 from harness.judge.expectations import check_windows
-from harness.judge.verdicts import covers, expectation_for, matches
+from harness.judge.verdicts import covers, expectation_for, matches, raised
 from harness.judge.windows import Inseparable, draft_windows
 from harness.matrix.expected import (
     UNATTRIBUTED,
@@ -155,10 +155,14 @@ def _drawn(
     """Return the texts of entries like one, over these failing records and no other."""
     ids = {id(one) for one in failing}
     others = [one for one in records if id(one) not in ids]
-    return [
-        entry_text(replace(entry, where=dict(draft.where), only=dict(draft.only)))
-        for draft in draft_windows(failing, others, case.variants)
-    ]
+    drawn = []
+    for draft in draft_windows(failing, others, case.variants):
+        one = replace(entry, where=dict(draft.where), only=dict(draft.only), raises=())
+        if entry.outcome == Outcome.ERROR:
+            mine = [record for record in failing if covers(one.where, one.only, record.cell.versions, record.variant)]
+            one = replace(one, raises=tuple(sorted({place for record in mine if (place := raised(record))})))
+        drawn.append(entry_text(one))
+    return drawn
 
 
 def _unnamed(outcome: str, pattern: str, failing: Sequence[VariantRecord]) -> Expectation:

@@ -95,6 +95,11 @@ class Defect:
         status = f"{self.kept.words}, " if self.kept else ""
         return f"{status}{'reported' if self.reported else 'not reported'}"
 
+    @property
+    def sentence(self) -> str:
+        """Return what to tell whom it hits: its name, what became of it, and the way round."""
+        return f"hits {self.id} ({self.words}): {self.way_round}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:

@@ -15,7 +15,7 @@ from packaging.version import Version
 
 from harness.contracts.records import measured_of
 from harness.interface import Outcome, variant_id
-from harness.judge.verdicts import covers, matches
+from harness.judge.verdicts import covers, matches, raised
 from harness.judge.windows import version_of
 from harness.packages import WINDOW_AXES
 
@@ -90,9 +90,20 @@ def _problems(expectation: Expectation, covered: list[VariantRecord], records: l
     for axis, values in expectation.only.items():
         unseen = [value for value in values if not any(one.variant.get(axis) == value for one in agreeing)]
         problems += [f"{axis} {value!r} was never seen to fail here" for value in unseen]
+    problems += _places(expectation, agreeing)
     for package in dict.fromkeys([*WINDOW_AXES, *expectation.where]):
         problems += _too_broad(package, expectation, agreeing, records)
     return problems
+
+
+def _places(expectation: Expectation, agreeing: Iterable[VariantRecord]) -> list[str]:
+    """List what an entry says of where an error raises and was not seen, or does not say."""
+    if expectation.outcome != Outcome.ERROR:
+        return []
+    seen = {place for one in agreeing if (place := raised(one))}
+    if seen and not expectation.raises:
+        return [f"a message alone may be that of another fault; write raises = {sorted(seen)}"]
+    return [f"raises {place!r}: never seen here" for place in expectation.raises if place not in seen]
 
 
 def _too_broad(

@@ -142,10 +142,23 @@ def judge(case: Case, record: VariantRecord | None, cell: str, variant: Mapping[
 
 
 def matches(expectation: Expectation | None, record: VariantRecord) -> bool:
-    """Return whether a record is what was expected: the outcome, and the signature where there is a pattern."""
+    """Return whether a record is what was expected: the outcome, the signature's pattern, and where an error raises."""
     if expectation is None:
         return bool(record.outcome == Outcome.PASSED)
-    return bool(record.outcome == expectation.outcome) and signature_matches(expectation.signature, record)
+    if record.outcome != expectation.outcome or not signature_matches(expectation.signature, record):
+        return False
+    return not expectation.raises or raised(record) in expectation.raises
+
+
+def raised(record: VariantRecord) -> str:
+    """Return the type of a record's error and the function that raises it, "" where it has no signature.
+
+    The module is left out, because functions are moved between files; so is the function of an error that no package
+    under test raises.
+    """
+    said, _, frame = (record.signature or "").partition(" @ ")
+    kind = said.partition(":")[0]
+    return f"{kind} in {frame.rpartition(':')[2]}" if frame else kind
 
 
 def defect_of(case: Case, record: VariantRecord) -> str:

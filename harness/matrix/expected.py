@@ -1,7 +1,8 @@
 """What a case is expected to give where it does not pass: ``cases/expected/CASE.toml``, read and written.
 
 One ``[[expect]]`` is one window of versions and variants: specifiers by package, ``only`` values by axis, the outcome,
-a pattern for its signature, and the defect that accounts for it (``cases/defects/``). What is ``unsupported`` names a
+a pattern for its signature, of an error what it ``raises`` and where, and the defect that accounts for it
+(``cases/defects/``). What is ``unsupported`` names a
 ``reason`` in its place. A case that passes everywhere has no file.
 """
 
@@ -29,7 +30,7 @@ UNATTRIBUTED = "unattributed"
 BOUNDED = (*PACKAGES, "python")
 """What a window may bound."""
 
-_KEYS = ("defect", "reason", "outcome", *BOUNDED, "only", "signature")
+_KEYS = ("defect", "reason", "outcome", *BOUNDED, "only", "signature", "raises")
 _DRAWN = "# Drawn by `prompt-bench cases propose --write`, reviewed by a person."
 _OUTCOMES = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.NO_DEVICE}
 
@@ -40,7 +41,9 @@ class Expectation:
 
     ``where`` maps packages (and ``python``) to version specifiers, ``only`` axes to values; the first expectation that
     covers a record counts, and one that none covers is expected to be ``passed``. ``signature`` is a regular expression
-    searched in the record's signature and message. ``line`` is that of the entry's header, from 1.
+    searched in the record's signature and message. ``raises`` lists types of exceptions with the functions that raise
+    them, ``KeyError in Cache.update``: a message alone may be that of another fault. ``line`` is that of the entry's
+    header, from 1.
     """
 
     outcome: str
@@ -49,6 +52,7 @@ class Expectation:
     where: Mapping[str, str] = field(default_factory=dict)
     only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     signature: str = ""
+    raises: tuple[str, ...] = ()
     line: int = field(default=0, compare=False)
 
 
@@ -118,8 +122,16 @@ def _expectation(entry: Entry, axes: Mapping[str, tuple[str, ...]]) -> Expectati
         where=entry.specifiers(BOUNDED),
         only=entry.only({**axes, "device": ("cpu", "cuda"), "dtype": axes.get("dtype", ("float32",))}),
         signature=entry.pattern("signature"),
+        raises=_raises(entry, outcome),
         line=entry.line,
     )
+
+
+def _raises(entry: Entry, outcome: str) -> tuple[str, ...]:
+    found = entry.texts("raises")
+    if found and outcome != Outcome.ERROR:
+        entry.complain("raises", "raises is for an error; nothing is raised here")
+    return found
 
 
 def expected_text(case: str, entries: Sequence[str]) -> str:
@@ -143,6 +155,8 @@ def entry_text(expectation: Expectation) -> str:
         lines.append(f"only = {{ {axes} }}")
     if expectation.signature:
         lines.append(f"signature = {quoted(expectation.signature)}")
+    if expectation.raises:
+        lines.append(f"raises = [{', '.join(map(quoted, expectation.raises))}]")
     return "\n".join(lines) + "\n"
 
 

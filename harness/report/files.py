@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from harness.escape import markdown, markdown_code, printable
-from harness.interface import Outcome
+from harness.interface import Outcome, variant_id
 from harness.judge.defects import load_defects, osv
 from harness.judge.verdicts import Verdict
+from harness.judge.windows import ADDED
 from harness.packages import TOLD_PACKAGES
 from harness.paths import reports_folder
+from harness.program import PROGRAM
 from harness.report.grid import across, aside, cell_text, grid_rows, legend
 from harness.report.page_data import page_data, page_text
 from harness.report.pivot import all_marks, mark_order, pivot_of
@@ -106,7 +109,7 @@ def _facts(summary: Summary, groups: Sequence[Group], diff: str, since: Since | 
         "chart": CHART,
         "growth": growth_sections(summary),
         "legend": legend(),
-        "groups": [CauseRow.of(group) for group in groups],
+        "groups": [CauseRow.of(group, summary.matrix) for group in groups],
         "most": MOST_CAUSES,
         "defects": defect_rows(summary),
         "since": since,
@@ -123,9 +126,11 @@ class CauseRow:
     size: int
     cases: tuple[str, ...]
     representative: Judged
+    command: str
+    """What writes a script of the representative; "" where nothing was measured."""
 
     @classmethod
-    def of(cls, group: Group) -> CauseRow:
+    def of(cls, group: Group, matrix: str) -> CauseRow:
         """Return the row of a group."""
         return cls(
             verdict=group.verdict,
@@ -134,6 +139,7 @@ class CauseRow:
             size=len(group.members),
             cases=group.cases,
             representative=group.representative,
+            command=repro_command(group, matrix) if group.representative.record else "",
         )
 
 
@@ -161,8 +167,16 @@ class DefectRow:
 
     @property
     def words(self) -> str:
-        """Return the status, and the way round."""
-        return f"{self.defect.words}; {self.defect.way_round}" if self.defect else ""
+        """Return what to tell whom it hits."""
+        return self.defect.sentence if self.defect else f"hits {self.id}"
+
+
+def repro_command(group: Group, matrix: str) -> str:
+    """Return the command that writes a script of a group's representative."""
+    one = group.representative
+    variant = variant_id({axis: value for axis, value in one.variant.items() if axis not in ADDED})
+    options = shlex.join([one.case, "--matrix", matrix, "--cell", one.cell, "--variant", variant])
+    return f"{PROGRAM} repro {options}"
 
 
 def defect_rows(summary: Summary) -> list[DefectRow]:

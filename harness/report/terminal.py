@@ -13,7 +13,7 @@ from harness.interface import Outcome
 from harness.judge.claims import Audit
 from harness.judge.verdicts import Verdict
 from harness.packages import HEADINGS, TOLD_PACKAGES
-from harness.report.files import defect_rows
+from harness.report.files import defect_rows, repro_command
 from harness.report.grid import (
     MARKS,
     MOST_ROWS,
@@ -161,7 +161,7 @@ def _print_defects(summary: Summary, out: Console) -> None:
     count = sum(len(row.judged) for row in rows)
     out.print(f"\n{len(rows)} known defects account for {count} failing variants", style="bold")
     for row in rows[:_SHOWN]:
-        out.print(f"  {len(row.judged)} x {row.id}: {escape(row.words)}", highlight=False)
+        out.print(f"  {len(row.judged)} x {escape(row.words)}", highlight=False)
     if len(rows) > _SHOWN:
         out.print(f"  and {len(rows) - _SHOWN} more; the report has them all")
 
@@ -192,5 +192,7 @@ def print_attention(summary: Summary, out: Console, groups: Sequence[Group] | No
         name = f"{first.case}:{'-'.join(first.variant.values())}"
         out.print(escape(f"      e.g. {name}{others}"), style="dim")
         out.print(escape(f"      in {first.cell}"), style="dim")
+        if first.record is not None:
+            out.print(escape(f"      {repro_command(group, summary.matrix)}"), style="dim")
     if len(groups) > _SHOWN:
         out.print(f"  and {len(groups) - _SHOWN} more causes; the report has them all")
