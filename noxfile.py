@@ -180,6 +180,12 @@ def history(session: nox.Session) -> None:
     selfcheck(session, "history", "--write", *session.posargs)
 
 
+@nox.session(venv_backend="none", requires=["harness"], default=False)
+def mutants(session: nox.Session) -> None:
+    """Plant faults in copies of three releases of PEFT: each must be seen by an oracle (an hour)."""
+    selfcheck(session, "mutants", *session.posargs)
+
+
 @nox.session(name="repro-check", venv_backend="none", requires=["harness"], default=False)
 def repro_check(session: nox.Session) -> None:
     """Run the scripts of fifteen known defects with uv, and hold each against its record."""

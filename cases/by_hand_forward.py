@@ -15,6 +15,7 @@ from harness.kit import (
     Trial,
     Variants,
     adapted,
+    apart,
     bare_model,
     by_forward,
     expect_logits,
@@ -54,6 +55,9 @@ DECODERS_TASK = ("prompt_tuning", "prefix_tuning", "p_tuning", "cartridge", "lor
 REPARAMETRISED = ("prefix_tuning_projection", "p_tuning_lstm")
 """What differs in how the prompt is computed, and not in what is done with it: one layout is enough."""
 
+SMALL = 1e-3
+"""A change of each number of the prompt, as a share of it, that is to be seen in float32."""
+
 VARIANTS = (
     Variants(axes={"model": DECODERS, "method": DECODERS_TASK, "layout": ("alone", "left")}),
     # Padding on the right moves nothing: a family of each way to count positions.
@@ -91,5 +95,8 @@ def check(trial: Trial) -> None:
 
     base = bare_model(trial.model, device)
     reference = ByHand(base, trial.model, stored)
+    # How well this variant can see: linear in the change, so that 1 / distance times SMALL is the least that is seen.
+    slightly = wanted(ByHand(base, trial.model, stored.changed(SMALL)))
+    trial.evidence["a thousandth more or less"] = apart(trial, slightly, wanted(reference))
     found = by_forward(model, trial.model, batch, **task_inputs(trial.method, batch))
     expect_logits(trial, "forward", found, wanted(reference), readings(trial, stored, batch, wanted, base=base))

@@ -78,6 +78,7 @@ def check(trial: Trial) -> None:
     before = ByHand(base, trial.model, in_memory(model, trial.method))
     model.save_pretrained(trial.scratch)
     stored = in_file(trial.scratch, trial.method)
+    trial.expect(stored.facts["inference_mode"] is True, "the file's config says that the adapter is in training")
     loaded = peft.PeftModel.from_pretrained(fresh_base(trial), str(trial.scratch)).eval()
     inputs = task_inputs(trial.method, batch)
     if trial.aspect == "forward":

@@ -62,7 +62,17 @@ VARIANTS = (
             "aspect": ("base_after", "base_after_delete"),
         },
     ),
-    Variants(axes={"model": ("gpt2",), "method": METHODS, "aspect": ("alive",)}),
+    Variants(axes={"model": ("gpt2",), "method": METHODS, "aspect": ("alive", "deleted_of_three")}),
+    Variants(
+        axes={
+            "model": ("gpt2", "t5"),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning"),
+            "aspect": ("base_after_failure",),
+        },
+    ),
+    Variants(
+        axes={"model": ("t5",), "method": ("prompt_tuning", "prefix_tuning", "p_tuning"), "aspect": ("base_after",)},
+    ),
 )
 OTHER_LENGTH = 6
 CALLS = 20
@@ -83,8 +93,12 @@ def check(trial: Trial) -> None:
             _deleted(trial)
         case "disabled":
             _disabled(trial)
+        case "deleted_of_three":
+            _deleted_of_three(trial)
         case "base_after" | "base_after_delete":
             _base_after(trial)
+        case "base_after_failure":
+            _base_after_failure(trial)
         case "alive":
             _alive(trial)
 
@@ -100,8 +114,9 @@ def _two(trial: Trial) -> Any:
 
 def _batch(trial: Trial) -> Any:
     """Make three texts: of one length, or padded on the left for Bloom, which counts positions from the mask."""
-    if trial.model == "bloom":
-        return make_batch("left", device=trial.torch_device())
+    if trial.model in {"bloom", "t5"}:
+        layout = "left" if trial.model == "bloom" else "right"
+        return make_batch(layout, device=trial.torch_device())
     texts = ("3+4=7</s> 1+1=", "8+8=16</s>2+0=", "9+0=9</s> 6+2=")
     return batch_of([encode(text, device=trial.torch_device())[:, -13:] for text in texts])
 
@@ -160,6 +175,24 @@ def _deleted(trial: Trial) -> None:
         _expect_generated(trial, model, stored, f"generate with {left} after {gone} was deleted")
 
 
+def _deleted_of_three(trial: Trial) -> None:
+    """Delete the active one of three: what is active then answers by its own numbers, and so does the other."""
+    model = _two(trial)
+    model.add_adapter("third", make_adapter_config(trial.method, **adapter_of(trial, virtual_tokens=OTHER_LENGTH)))
+    std = 0.3 if trial.method == "lora" else 0.8
+    fill(model, seed=13, std=std, only=lambda name: ".third." in name and (".lora_" in name or "prompt" in name))
+    model.eval()
+    stored = {name: in_memory(model, trial.method, name) for name in ("default", "third")}
+    model.set_adapter("other")
+    model.delete_adapter("other")
+    trial.evidence["active"] = model.active_adapter
+    # The first of those that are left, as PEFT says when it deletes one.
+    trial.expect(model.active_adapter == "default", "after a delete another adapter is active than the first one left")
+    _expect_generated(trial, model, stored["default"], "default after other was deleted")
+    model.set_adapter("third")
+    _expect_forward(trial, model, stored["third"], "third after other was deleted")
+
+
 def _disabled(trial: Trial) -> None:
     """Inside one disabling context, and in a second in it, the base model answers; behind them the adapter."""
     model = _two(trial)
@@ -203,6 +236,26 @@ def _base_after(trial: Trial) -> None:
     untouched("after generate with the other")
 
 
+def _base_after_failure(trial: Trial) -> None:
+    """Look at the base model behind a ``generate`` that raised on its way."""
+    model = adapted(trial)
+    base, batch = model.get_base_model(), _batch(trial)
+    before = _state(base, batch)
+
+    def refuse(_ids: torch.Tensor, _scores: torch.Tensor) -> torch.Tensor:
+        message = "the caller's own"
+        raise ZeroDivisionError(message)
+
+    try:
+        by_generate(model, batch, logits_processor=[refuse], **task_inputs(trial.method, batch))
+    except ZeroDivisionError:
+        after = _state(base, batch)
+        trial.evidence["changed"] = [name for name in before | after if before.get(name) != after.get(name)]
+        trial.expect(not trial.evidence["changed"], "after a generate that raised the base model is another")
+    else:
+        trial.expect(False, "generate does not ask the caller's processor of logits")  # noqa: FBT003
+
+
 def _state(base: Any, batch: Any) -> dict[str, Any]:
     """Describe a model: sums of its modules' outputs, bit for bit, its hooks, replaced methods and weights."""
     found: dict[str, Any] = {}
@@ -224,8 +277,9 @@ def _state(base: Any, batch: Any) -> dict[str, Any]:
             key for key, value in own.items() if getattr(value, "__func__", value) is not getattr(type(module), key)
         )
     handles = [module.register_forward_hook(note(name)) for name, module in base.named_modules()]
+    more = {"decoder_input_ids": batch.ids} if base.config.is_encoder_decoder else {}
     with torch.no_grad():
-        found["logits"] = float(base(input_ids=batch.ids, attention_mask=batch.mask).logits.double().sum())
+        found["logits"] = float(base(input_ids=batch.ids, attention_mask=batch.mask, **more).logits.double().sum())
     for handle in handles:
         handle.remove()
     for name, parameter in base.named_parameters():

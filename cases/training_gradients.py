@@ -14,18 +14,23 @@ import torch
 
 from harness.kit import (
     ByHand,
+    Stored,
     Trial,
     Variants,
     adapted,
     adapter_of,
     bare_model,
+    by_forward,
+    expect_logits,
     far,
     fresh_base,
     hashed_uniform,
+    in_file,
     in_memory,
     make_adapter_config,
     make_batch,
     task_inputs,
+    wanted_by_forward,
 )
 
 DOCUMENT = None
@@ -54,19 +59,31 @@ VARIANTS = (
             "aspect": ("all_used",),
         },
     ),
-    Variants(axes={"model": ("gpt2",), "method": METHODS, "aspect": ("fresh", "mode", "all_used")}),
+    Variants(axes={"model": ("gpt2",), "method": METHODS, "aspect": ("fresh", "mode", "all_used", "saved")}),
+    # Types of every kind: what may be trained of them differs.
+    Variants(axes={"model": ("gpt2", "llama"), "method": ("cpt",), "aspect": ("types",)}),
 )
+TYPES = [0, 1, 2, 2, 3, 4, 5, 6, 6, 7, 8, 9, 10, 10, 11, 12, 13, 14, 15, 16]
+"""CPT's: nothing, and four examples of a template, an input, a template of the answer, and the answer."""
+
 SHARE = 1e-3
 """How far a gradient may be from the reference's, as a share of the largest of its tensor, in float32."""
 
-SPREAD = {"prompt_tuning": "embedding.weight", "prefix_tuning": "embedding.weight", "p_tuning": "embedding.weight"}
+SPREAD = {
+    "prompt_tuning": "embedding.weight",
+    "prefix_tuning": "embedding.weight",
+    "prefix_tuning_projection": "embedding.weight",
+    "p_tuning": "embedding.weight",
+    "p_tuning_lstm": "embedding.weight",
+    "cartridge": "trainable_embedding",
+}
 """Tables that begin as torch's embeddings do: normal numbers of mean 0 and standard deviation 1."""
 
 
 def check(trial: Trial) -> None:
     """Compare gradients with those of the reference by hand; look at what is frozen, fresh and loaded (by hand)."""
     match trial.aspect:
-        case "one" | "three":
+        case "one" | "three" | "types" | "saved":
             _gradients(trial)
         case "frozen":
             _frozen(trial)
@@ -106,9 +123,12 @@ def _learn(trial: Trial, model: Any, layout: str) -> None:
 
 
 def _gradients(trial: Trial) -> None:
-    layout = "alone" if trial.aspect == "one" else "right"
-    model = adapted(trial)
+    layout = "right" if trial.aspect == "three" else "alone"
+    options = {"cpt_tokens_type_mask": TYPES} if trial.aspect == "types" else {}
+    model = adapted(trial, **options)
     stored = in_memory(model, trial.method)
+    if trial.aspect == "saved":
+        _save_between(trial, model, stored)
     _learn(trial, model, layout)
     # By hand, with the same numbers, and what is trained among them by name.
     names = _trainable(model).keys()
@@ -126,6 +146,22 @@ def _gradients(trial: Trial) -> None:
         apart = far(parameter.grad, wanted) / max(float(wanted.abs().max()), 1e-12)
         trial.evidence[name] = apart
         trial.expect(apart < SHARE, f"the gradient of {name} is not the definition's")
+
+
+def _save_between(trial: Trial, model: Any, stored: Stored) -> None:
+    """Save in the midst of training: the file has what is in memory, and training goes on as if nothing had been."""
+    # Dropout is off in every config here, so that training and evaluation answer alike.
+    model.train()
+    model.save_pretrained(trial.scratch)
+    model.eval()
+    base, batch = bare_model(trial.model, trial.torch_device()), make_batch("alone", device=trial.torch_device())
+    in_training = ByHand(base, trial.model, stored)
+    saved = ByHand(base, trial.model, in_file(trial.scratch, trial.method))
+    wanted = wanted_by_forward(in_training, trial.model, batch)
+    expect_logits(trial, "the file", wanted_by_forward(saved, trial.model, batch), wanted)
+    trial.expect(model.peft_config["default"].inference_mode is False, "after saving the adapter is no longer trained")
+    found = by_forward(model, trial.model, batch, **task_inputs(trial.method, batch))
+    expect_logits(trial, "after saving", found, wanted)
 
 
 def _may_change(facts: Any) -> torch.Tensor:

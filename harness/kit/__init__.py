@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Gap,
         adapted,
         adapter_of,
+        apart,
         bare_model,
         batch_of,
         by_forward,
@@ -47,15 +48,18 @@ if TYPE_CHECKING:
         chosen_by_scores,
         expect_logits,
         fresh_base,
+        lora_options,
         make_batch,
+        need_adaption_prompt,
         need_base_alone,
         readings,
         start_of,
         task_inputs,
+        task_of,
         wanted_by_forward,
         wanted_by_generate,
     )
-    from harness.kit.by_hand.references import ByHand, Stored, in_file, in_memory
+    from harness.kit.by_hand.references import ByHand, Stored, added_weights, in_file, in_memory
     from harness.kit.counters import count_operators, counted
     from harness.kit.families import FAMILIES, LORA_TARGETS
     from harness.kit.methods import (

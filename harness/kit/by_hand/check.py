@@ -265,6 +265,11 @@ def distance(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor], *, d
     return largest
 
 
+def apart(trial: Trial, found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> float:
+    """Measure a distance in the tolerances of the variant's dtype, family and method."""
+    return distance(found, wanted, dtype=trial.variant.get("dtype", "float32"), of=(trial.model, trial.method))
+
+
 def expect_logits(
     trial: Trial,
     what: str,
@@ -329,9 +334,10 @@ class Bare(ByHand):
         answer: torch.Tensor | None = None,
         gap: int = 0,
         counted: bool = True,
+        types: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Answer one text without any adapter."""
-        del task, gap, counted
+        del task, gap, counted, types
         inputs = {} if answer is None else {"decoder_input_ids": answer}
         found = self._answers(input_ids=ids, attention_mask=torch.ones_like(ids), **inputs)
         return found[0] if answer is None else found[0, -answer.shape[1] :]

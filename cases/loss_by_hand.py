@@ -1,0 +1,142 @@
+"""The loss with labels is the mean cross-entropy of what is labelled: of each row, of answers alone, weighed as asked.
+
+huggingface/peft#869 (prompts that learn nothing) and #2168 (CPT's types and decay). Labels are lengthened, masked and
+shifted on the way to the base model, and none of that shows in logits. The reference has its logits by hand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from harness.kit import (
+    Batch,
+    ByHand,
+    Trial,
+    Variants,
+    adapted,
+    bare_model,
+    encode,
+    in_memory,
+    make_batch,
+    start_of,
+    task_inputs,
+)
+
+DOCUMENT = None
+UPSTREAM = ("https://github.com/huggingface/peft/issues/869", "https://github.com/huggingface/peft/pull/2168")
+ORACLE = "by hand"
+ANY_TASK = ("prompt_tuning", "prefix_tuning", "p_tuning", "cartridge", "lora")
+VARIANTS = (
+    Variants(
+        axes={
+            "model": ("llama", "gpt2", "bloom"),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "cartridge", "lora", "multitask_prompt_tuning"),
+            "layout": ("alone", "right"),
+        },
+    ),
+    Variants(axes={"model": ("t5", "bart"), "method": ANY_TASK, "layout": ("alone", "right")}),
+    Variants(
+        axes={
+            "model": ("llama", "gpt2"),
+            "method": ("cpt",),
+            "layout": ("typed", "untyped", "decayed", "bounded"),
+        },
+    ),
+)
+ANSWERS = ("16 is 8", "7", "4 and 3")
+ENCODER_DECODERS = ("t5", "bart")
+TOLERANCE = 2e-4
+"""Of a loss near 10 in float32; a token that is counted or not moves it by 0.1."""
+
+TYPES = [1, 2, 3, 4, 5, 6, 7, 8]
+"""CPT's prompt: two examples of a template, an input, a template of the answer and the answer."""
+
+KINDS = (1, 2, 2, 3, 4, 4)
+"""The types of a question's last tokens."""
+
+DECAY = 0.4
+
+
+def check(trial: Trial) -> None:
+    """Compare the loss with the cross-entropy of logits that the stored numbers give by hand (by hand)."""
+    if trial.method == "cpt":
+        _cpt(trial)
+        return
+    batch = make_batch(trial.layout, device=trial.torch_device())
+    model = adapted(trial)
+    by_hand = ByHand(bare_model(trial.model, trial.torch_device()), trial.model, in_memory(model, trial.method))
+    labels, parts = _answers(trial, by_hand, batch) if trial.model in ENCODER_DECODERS else _texts(by_hand, batch)
+    inputs = task_inputs(trial.method, batch)
+    loss = model(input_ids=batch.ids, attention_mask=batch.mask, labels=labels, **inputs).loss
+    _expect(trial, loss, torch.cat(parts).mean())
+
+
+def _expect(trial: Trial, loss: torch.Tensor, wanted: torch.Tensor) -> None:
+    trial.evidence.update(loss=float(loss), by_hand=float(wanted))
+    trial.expect(abs(float(loss) - float(wanted)) < TOLERANCE, "the loss is not that of what is labelled")
+
+
+def _texts(by_hand: ByHand, batch: Batch) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Label each text but its first two tokens; return the labels, and the cross-entropy of each labelled token."""
+    labels = torch.full_like(batch.ids, -100)
+    parts = []
+    for index, (row, place, task) in enumerate(zip(batch.rows, batch.places, batch.tasks, strict=True)):
+        labels[index, place] = row[0]
+        labels[index, place.start : place.start + 2] = -100
+        logits = by_hand.logits(row, task=int(task))
+        parts.append(cross_entropy(logits[1:-1], row[0, 2:], reduction="none"))
+    return labels, parts
+
+
+def _answers(trial: Trial, by_hand: ByHand, batch: Batch) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Label answers of unequal lengths; the decoder is fed each answer behind its start token."""
+    rows = [encode(text, device=batch.ids.device)[0, 1:] for text in ANSWERS[: len(batch.rows)]]
+    start = start_of(bare_model(trial.model, trial.torch_device()))
+    labels = torch.full((len(rows), max(map(len, rows))), -100, device=batch.ids.device)
+    parts = []
+    for index, (text, answer) in enumerate(zip(batch.rows, rows, strict=True)):
+        labels[index, : len(answer)] = answer
+        fed = torch.cat([torch.full_like(answer[:1], start), answer[:-1]])[None]
+        parts.append(cross_entropy(by_hand.logits(text, answer=fed), answer, reduction="none"))
+    return labels, parts
+
+
+def _cpt(trial: Trial) -> None:
+    """CPT learns the answers in its own prompt and in the text; the last example counts most where it decays."""
+    device = trial.torch_device()
+    options: dict[str, Any] = {"cpt_token_ids": encode("1+1=9*3=", device=device)[0, 1:].tolist()}
+    options |= {"cpt_mask": [1] * len(TYPES), "cpt_tokens_type_mask": TYPES}
+    if trial.layout == "decayed":
+        options |= {"opt_weighted_loss_type": "decay", "opt_loss_decay_factor": DECAY}
+    if trial.layout == "bounded":
+        # Some of the changes are longer than that, which is times 0.18 at this hidden size, and some are not.
+        options |= {"opt_projection_epsilon": 37.0, "opt_projection_format_epsilon": 34.0}
+    model = adapted(trial, **options)
+    base = bare_model(trial.model, device)
+    stored = in_memory(model, trial.method)
+    by_hand = ByHand(base, trial.model, stored)
+    text = encode("3+4=7</s> 1+1=", device=device)
+    kinds = torch.full_like(text, 4)
+    inputs: dict[str, Any] = {}
+    if trial.layout != "untyped":
+        kinds[:] = 0
+        kinds[0, -len(KINDS) :] = torch.tensor(KINDS, device=device)
+        inputs["input_type_mask"] = kinds.clone()
+    loss = model(input_ids=text, attention_mask=torch.ones_like(text), labels=text, **inputs).loss
+    with torch.no_grad():
+        virtual = by_hand.virtual()
+        both = torch.cat([virtual, base.get_input_embeddings()(text)[0]])[None]
+        logits = base(inputs_embeds=both).logits[0]
+    ids = torch.cat([torch.tensor(options["cpt_token_ids"], device=device), text[0]])
+    # The text is one example more, whose types go on counting from the prompt's.
+    types = torch.cat([torch.tensor(TYPES, device=device), kinds[0] + (kinds[0] > 0) * max(TYPES)])
+    losses = cross_entropy(logits[:-1], ids[1:], reduction="none")
+    counted = (types > 0) & (types % 4 == 0)
+    weights = torch.ones_like(losses)
+    if trial.layout == "decayed":
+        examples = (max(int(types.max()), 1) - types[1:]) // 4
+        weights = DECAY ** examples.float()
+    _expect(trial, loss, (losses * weights)[counted[1:]].mean())
