@@ -65,7 +65,8 @@ VARIANTS = (
             "aspect": ("generate",),
         },
     ),
-    Variants(axes={"model": ("llama", "gpt2", "bloom", "gemma2"), "method": REPARAMETRISED, "aspect": ("forward",)}),
+    Variants(axes={"model": ("t5", "bart"), "method": ("multitask_prompt_tuning",), "aspect": ("generate",)}),
+    Variants(axes={"model": DECODERS, "method": REPARAMETRISED, "aspect": ("forward",)}),
     Variants(axes={"model": ("t5", "bart", "bert", "roberta"), "method": REPARAMETRISED, "aspect": ("forward",)}),
 )
 

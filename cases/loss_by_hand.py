@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from harness.kit import (
     Batch,
     ByHand,
+    Stored,
     Trial,
     Variants,
     adapted,
@@ -23,12 +24,12 @@ from harness.kit import (
     make_batch,
     start_of,
     task_inputs,
+    virtual_embeddings,
 )
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/869", "https://github.com/huggingface/peft/pull/2168")
 ORACLE = "by hand"
-ANY_TASK = ("prompt_tuning", "prefix_tuning", "p_tuning", "cartridge", "lora")
 VARIANTS = (
     Variants(
         axes={
@@ -37,7 +38,15 @@ VARIANTS = (
             "layout": ("alone", "right"),
         },
     ),
-    Variants(axes={"model": ("t5", "bart"), "method": ANY_TASK, "layout": ("alone", "right")}),
+    Variants(
+        axes={
+            "model": ("t5", "bart"),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "cartridge", "lora", "multitask_prompt_tuning"),
+            "layout": ("alone", "right"),
+        },
+    ),
+    # A prompt for the decoder as well.
+    Variants(axes={"model": ("t5", "bart"), "method": ("multitask_prompt_tuning",), "layout": ("both",)}),
     Variants(
         axes={
             "model": ("llama", "gpt2"),
@@ -65,10 +74,14 @@ def check(trial: Trial) -> None:
     if trial.method == "cpt":
         _cpt(trial)
         return
-    batch = make_batch(trial.layout, device=trial.torch_device())
-    model = adapted(trial)
-    by_hand = ByHand(bare_model(trial.model, trial.torch_device()), trial.model, in_memory(model, trial.method))
-    labels, parts = _answers(trial, by_hand, batch) if trial.model in ENCODER_DECODERS else _texts(by_hand, batch)
+    batch = make_batch("right" if trial.layout == "both" else trial.layout, device=trial.torch_device())
+    model = adapted(trial, **({"num_transformer_submodules": 2} if trial.layout == "both" else {}))
+    stored = in_memory(model, trial.method)
+    by_hand = ByHand(bare_model(trial.model, trial.torch_device()), trial.model, stored)
+    if trial.model in ENCODER_DECODERS:
+        labels, parts = _answers(trial, by_hand, stored, batch)
+    else:
+        labels, parts = _texts(by_hand, batch)
     inputs = task_inputs(trial.method, batch)
     loss = model(input_ids=batch.ids, attention_mask=batch.mask, labels=labels, **inputs).loss
     _expect(trial, loss, torch.cat(parts).mean())
@@ -91,16 +104,32 @@ def _texts(by_hand: ByHand, batch: Batch) -> tuple[torch.Tensor, list[torch.Tens
     return labels, parts
 
 
-def _answers(trial: Trial, by_hand: ByHand, batch: Batch) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def _with_both(base: Any, stored: Stored, text: torch.Tensor, fed: torch.Tensor, task: int) -> torch.Tensor:
+    """Put the first half of a multitask prompt before the encoder's text and the second before the decoder's."""
+    prompts = virtual_embeddings(stored.method, stored.tensors, stored.facts, task=task).chunk(2)
+    words = base.get_input_embeddings()
+    with torch.no_grad():
+        before, behind = (
+            torch.cat([prompt, words(ids)[0]])[None] for prompt, ids in zip(prompts, (text, fed), strict=True)
+        )
+        return base(inputs_embeds=before, decoder_inputs_embeds=behind).logits[0, -fed.shape[1] :].float()
+
+
+def _answers(trial: Trial, by_hand: ByHand, stored: Stored, batch: Batch) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Label answers of unequal lengths; the decoder is fed each answer behind its start token."""
     rows = [encode(text, device=batch.ids.device)[0, 1:] for text in ANSWERS[: len(batch.rows)]]
-    start = start_of(bare_model(trial.model, trial.torch_device()))
+    base = bare_model(trial.model, trial.torch_device())
+    start = start_of(base)
     labels = torch.full((len(rows), max(map(len, rows))), -100, device=batch.ids.device)
     parts = []
-    for index, (text, answer) in enumerate(zip(batch.rows, rows, strict=True)):
+    for index, (text, answer, task) in enumerate(zip(batch.rows, rows, batch.tasks, strict=True)):
         labels[index, : len(answer)] = answer
         fed = torch.cat([torch.full_like(answer[:1], start), answer[:-1]])[None]
-        parts.append(cross_entropy(by_hand.logits(text, answer=fed), answer, reduction="none"))
+        if trial.layout == "both":
+            logits = _with_both(base, stored, text, fed, int(task))
+        else:
+            logits = by_hand.logits(text, task=int(task), answer=fed)
+        parts.append(cross_entropy(logits, answer, reduction="none"))
     return labels, parts
 
 

@@ -183,6 +183,7 @@ def _frozen(trial: Trial) -> None:
     own = {f"prompt_encoder.default.{name}" for name in _trainable(model)}
     trial.evidence.update(changed=sorted(changed - own), stayed=sorted(own - changed))
     trial.expect(not changed - own, "training changes what is frozen")
+    trial.expect(not any(".frozen_" in name for name in own), "what is called frozen is trained")
     trial.expect(not own - changed, "training does not change what is trainable")
 
 

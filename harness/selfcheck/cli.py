@@ -12,6 +12,7 @@ from harness.selfcheck.commands.history import history
 from harness.selfcheck.commands.load import load
 from harness.selfcheck.commands.mutants import mutants
 from harness.selfcheck.commands.proof import proof
+from harness.selfcheck.commands.references import references
 from harness.selfcheck.commands.repro_check import repro_check
 from harness.selfcheck.commands.steady import steady
 
@@ -21,5 +22,5 @@ def selfcheck() -> None:
     """Hold the suite against itself; nox has a session for each of these."""
 
 
-for _command in (baseline, calibrate, fuzz, history, load, mutants, proof, repro_check, steady):
+for _command in (baseline, calibrate, fuzz, history, load, mutants, proof, references, repro_check, steady):
     selfcheck.add_command(_command)
