@@ -15,6 +15,7 @@ from harness.kit import (
     Batch,
     ByHand,
     Trial,
+    Typed,
     Variants,
     attach,
     expect_logits,
@@ -100,8 +101,11 @@ def _by_hand(trial: Trial, base: Any, model: Any, row: torch.Tensor, types: torc
             return logits[-row.shape[1] :] if trial.task == "token" else logits
         # A prefix is in the attention alone: the text's own first token is pooled. LoRA has the classifier's names.
         own = {name.replace(f"model.{base.base_model_prefix}.", "model."): one for name, one in stored.tensors.items()}
-        states = ByHand(encoder, trial.model, replace(stored, tensors=own)).logits(row, types=types)[None]
-        return _head(trial, base, states)
+        stored = replace(stored, tensors=own)
+        by_hand = ByHand(encoder, trial.model, stored)
+        if types is not None:
+            by_hand = Typed(encoder, trial.model, stored, types=types)
+        return _head(trial, base, by_hand.logits(row)[None])
 
 
 def _head(trial: Trial, base: Any, states: torch.Tensor) -> torch.Tensor:

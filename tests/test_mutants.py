@@ -14,7 +14,7 @@ from harness.contracts.job import Request
 from harness.contracts.record import CellFacts, Machine, VariantRecord
 from harness.errors import InputError
 from harness.interface import Outcome
-from harness.selfcheck.mutants.measure import Verdict, after, in_turn, statement_lines
+from harness.selfcheck.mutants.measure import ROUNDS, Verdict, after, in_turn, rounds, statement_lines
 from harness.selfcheck.mutants.operators import generated, sample
 from harness.selfcheck.mutants.planted import Mutant, copied, read_equivalents, read_mutants, write_source
 from harness.selfcheck.mutants.reached import _read_lines
@@ -162,6 +162,24 @@ def test_variants_take_turns(salt: str, count: int) -> None:
     first = ordered[:4]
     assert len({(one.case, one.variant["method"]) for one in first}) == len(first)
     assert ordered == in_turn(requests[::-1], salt)
+
+
+@given(count=st.integers(0, 400), first=st.integers(0, 400))
+def test_rounds_ask_everybody_once(count: int, first: int) -> None:
+    """What has seen the mutant before goes first and alone; then a few of one case file."""
+    requests = [
+        Request(key=str(number), case=f"case{number % 3}", document=None, variant={"n": str(number)})
+        for number in range(count)
+    ]
+    asked = list(rounds(requests, f"case{first % 3}[{first}]"))
+    assert sorted(one.key for part in asked for one in part) == sorted(
+        one.key for one in requests[: sum(map(len, asked))]
+    )
+    if first < count:
+        assert [one.key for one in asked.pop(0)] == [str(first)]
+    if asked:
+        assert len({one.case for one in asked[0]}) == 1
+    assert sum(map(len, asked)) >= min(count - 1, sum(ROUNDS))
 
 
 def test_what_the_tracer_writes_is_read_back(tmp_path: Path) -> None:

@@ -334,10 +334,9 @@ class Bare(ByHand):
         answer: torch.Tensor | None = None,
         gap: int = 0,
         counted: bool = True,
-        types: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Answer one text without any adapter."""
-        del task, gap, counted, types
+        del task, gap, counted
         inputs = {} if answer is None else {"decoder_input_ids": answer}
         found = self._answers(input_ids=ids, attention_mask=torch.ones_like(ids), **inputs)
         return found[0] if answer is None else found[0, -answer.shape[1] :]

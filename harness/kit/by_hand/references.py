@@ -110,18 +110,16 @@ class ByHand:
         answer: torch.Tensor | None = None,
         gap: int = 0,
         counted: bool = True,
-        types: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Compute the logits of one text, ``(length, vocabulary)`` as float32; an encoder's last hidden states.
 
         ``ids`` is ``(1, length)`` without padding. ``answer``, ``(1, length)``, is what an encoder-decoder's decoder is
         fed, and the logits are then the answer's. With a ``gap`` so many places of padding, which nothing looks at,
         stand between the prompt and the text: not the definition, but what padding on the left makes of it. They are
-        ``counted`` as positions, or only lie in the window of sliding layers. ``types`` are the text's token types,
-        ``(1, length)``; virtual tokens are of type 0.
+        ``counted`` as positions, or only lie in the window of sliding layers.
         """
         with torch.no_grad():
-            return self.differentiable(ids, task=task, answer=answer, gap=gap, counted=counted, types=types).float()
+            return self.differentiable(ids, task=task, answer=answer, gap=gap, counted=counted).float()
 
     def differentiable(
         self,
@@ -131,12 +129,9 @@ class ByHand:
         answer: torch.Tensor | None = None,
         gap: int = 0,
         counted: bool = True,
-        types: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Compute as :meth:`logits` does, in the model's dtype and with autograd's graph."""
         inputs: dict[str, Any] = {} if answer is None else {"decoder_input_ids": answer}
-        if types is not None:
-            inputs["token_type_ids"] = torch.nn.functional.pad(types, (gap, 0))
         length = ids.shape[1] if answer is None else answer.shape[1]
         padded = torch.nn.functional.pad(ids, (gap, 0))
         mask = torch.ones_like(padded)
@@ -155,7 +150,6 @@ class ByHand:
             virtual = self.virtual(task)
             text = self._base.get_input_embeddings()(padded)
             both = torch.cat([virtual.to(text.dtype)[None], text], dim=1)
-            _lengthen_types(inputs, len(virtual))
             found = self._answers(inputs_embeds=both, attention_mask=_lengthened(mask, len(virtual)), **inputs)
         return found[0, -length:]
 
@@ -175,7 +169,6 @@ class ByHand:
             inputs["decoder_input_ids"] = torch.cat([stand_ins, inputs["decoder_input_ids"]], dim=1)
         else:
             ids, mask = torch.cat([stand_ins, ids], dim=1), _lengthened(mask, len(table))
-            _lengthen_types(inputs, len(table))
         if self._family in ROTARY:
             places = torch.arange(ids.shape[1], device=ids.device)[None]
             inputs["position_ids"] = torch.where(places < len(table), 0, (places - skipped).clamp(min=0))
@@ -188,15 +181,22 @@ class ByHand:
         return found
 
 
+class Typed(ByHand):
+    """The answers of an adapter to one text whose token types are given; virtual tokens are of type 0."""
+
+    def __init__(self, base: Any, family: str, stored: Stored, *, types: torch.Tensor) -> None:
+        """``types`` are the text's, ``(1, length)``."""
+        super().__init__(base, family, stored)
+        self._types = types
+
+    def _answers(self, **inputs: Any) -> torch.Tensor:
+        before = inputs["attention_mask"].shape[1] - self._types.shape[1]
+        return super()._answers(token_type_ids=torch.nn.functional.pad(self._types, (before, 0)), **inputs)
+
+
 def _lengthened(mask: torch.Tensor, tokens: int) -> torch.Tensor:
     """Put a prompt's places, which are seen, before a mask of ``(1, length)``."""
     return torch.nn.functional.pad(mask, (tokens, 0), value=1)
-
-
-def _lengthen_types(inputs: dict[str, Any], tokens: int) -> None:
-    """Put the type 0 before token types that are given, for each place of a prompt."""
-    if "token_type_ids" in inputs:
-        inputs["token_type_ids"] = torch.nn.functional.pad(inputs["token_type_ids"], (tokens, 0))
 
 
 @contextmanager

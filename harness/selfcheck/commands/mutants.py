@@ -78,7 +78,7 @@ def _plant(release: Release, chosen: Sequence[Mutant], results: Results, made: s
     told: Counter[str] = Counter()
     for one in chosen:
         before = None if afresh else results.get(release.version, one)
-        verdict = release.judge(one, before)
+        verdict = release.judge(one, before, results.seen_by(one))
         if verdict is not before:
             results.keep(verdict)
         told[f"{made}, {verdict.caught}"] += 1

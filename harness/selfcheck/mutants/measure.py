@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -48,14 +49,22 @@ CASES = (
 )
 """What is asked: every case but those that train with the Trainer, compile, time, or draw their examples."""
 
+RING = 4
+OTHERS = 1
+"""How many variants of a case that differ in family or row alone are asked: of the cases of the matrix ``references``,
+and of the others. What a mutant changes it seldom changes for one family."""
+
 LORA = "lora"
 """The control, which is no prompt."""
 
 LIMIT_S = 40.0
 """For one variant; a fault may make it hang."""
 
-ROUNDS = (10, 30, 80, 200)
+ROUNDS = (16, 60, 250)
 """How many variants are asked at a time, until one says ``wrong``: most faults are seen by the first few."""
+
+FIRST = 6
+"""How many are asked before those, of one case file: each file costs a process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +103,8 @@ class Release:
         self.beside = ", ".join(f"{name} {lock.versions[name]}" for name in PACKAGES[1:3] if name in lock.versions)
         self._facts = cell_facts(planned.cell, matrix.name, lock)
         self._environment = build(lock, planned.cell.python)
-        self.requests = tuple(requests_of(planned.cell, lock, cases, expression))
+        ring = {case.name for case, _ in planned.variants}
+        self.requests = tuple(few_of_each(requests_of(planned.cell, lock, cases, expression), ring))
         run = new_run("mutants")
         self._worker = Worker(
             self._environment, run, "mutants", settings_for(run, limit_s=LIMIT_S, device="cpu", timed=False)
@@ -141,11 +151,14 @@ class Release:
         able = [one for one in self.requests if one.key in keys and self.reached.outcome(one.key) == Outcome.PASSED]
         return in_turn(able, mutant.digest)
 
-    def judge(self, mutant: Mutant, known: Verdict | None = None) -> Verdict:
-        """Plant a mutant and ask; ``known`` is an earlier verdict, which counts when nothing has changed since."""
+    def judge(self, mutant: Mutant, known: Verdict | None = None, first: str = "") -> Verdict:
+        """Plant a mutant and ask; ``known`` is an earlier verdict, which counts when nothing has changed since.
+
+        ``first`` names what has seen the mutant before, here or in another release: it is asked before all others.
+        """
         source = self.source(mutant.file)
         lines = mutant.lines(source)
-        asked = self.asked_of(mutant)[: sum(ROUNDS)]
+        asked = self.asked_of(mutant)[: FIRST + sum(ROUNDS)]
         place = f"{mutant.file}:{lines.start}" + (f"-{lines[-1]}" if len(lines) > 1 else "")
         verdict = Verdict(
             release=self.version,
@@ -164,11 +177,7 @@ class Release:
         overlay, *others = self._environment.overlays
         with copied(overlay, "mutant") as copy:
             write_source(copy, mutant.file, mutant.apply(source))
-            done = 0
-            for size in ROUNDS:
-                part, done = tuple(asked[done : done + size]), done + size
-                if not part:
-                    break
+            for part in rounds(asked, first):
                 records = self._worker.measure(self._facts, (copy, *others), part)
                 verdict = after(verdict, records, len(part))
                 if verdict.caught == "oracle":
@@ -212,6 +221,18 @@ def requests_of(cell: Cell, lock: Lock, cases: tuple[Case, ...], expression: str
         yield Request(key=key, case=case.name, document=case.document, variant=full)
 
 
+def few_of_each(requests: Iterable[Request], ring: set[str]) -> list[Request]:
+    """Pick :data:`RING` of the variants that differ in family or row alone, :data:`OTHERS` of cases out of the ring."""
+    groups: dict[tuple[str, ...], list[Request]] = defaultdict(list)
+    for one in requests:
+        groups[one.case, *(value for axis, value in one.variant.items() if axis not in {"model", "row"})].append(one)
+    chosen = []
+    for (case, *_), alike in groups.items():
+        alike.sort(key=lambda one: hashlib.sha256(variant_id(one.variant).encode()).hexdigest())
+        chosen += alike[: RING if case in ring else OTHERS]
+    return chosen
+
+
 def in_turn(requests: Iterable[Request], salt: str) -> list[Request]:
     """Order variants so that cases, methods and aspects take turns; what has a reference by hand comes first.
 
@@ -233,6 +254,35 @@ def in_turn(requests: Iterable[Request], salt: str) -> list[Request]:
     )
     turns = zip_longest(*(groups[name] for name in order))
     return [one for turn in turns for one in turn if one is not None]
+
+
+def rounds(asked: Sequence[Request], first: str) -> Iterator[tuple[Request, ...]]:
+    """Split what is asked: what is named ``first``, a few of one case file, and then more and more of the rest."""
+    left = list(asked)
+
+    def take(wanted: Iterable[Request]) -> tuple[Request, ...]:
+        part = tuple(wanted)
+        for one in part:
+            left.remove(one)
+        return part
+
+    parts = [
+        lambda: [one for one in left if name_of(one) == first],
+        lambda: [one for one in left if one.case == left[0].case][:FIRST],
+        *(partial(_up_to, left, size) for size in ROUNDS),
+    ]
+    for part in parts:
+        if left and (taken := take(part())):
+            yield taken
+
+
+def _up_to(left: Sequence[Request], size: int) -> Sequence[Request]:
+    return left[:size]
+
+
+def name_of(request: Request) -> str:
+    """Name a request as verdicts name what has seen a mutant."""
+    return f"{request.case}[{variant_id(request.variant)}]"
 
 
 def digest_of(requests: Sequence[Request]) -> str:
@@ -284,6 +334,13 @@ class Results:
         """Return the verdict about this very mutant in a release, if there is one."""
         found = self.verdicts.get((release, mutant.name))
         return found if found and found.digest == mutant.digest else None
+
+    def seen_by(self, mutant: Mutant) -> str:
+        """Name what has seen a mutant of this name the last time, in whichever release; nothing if nothing has."""
+        return next(
+            (one.by for one in reversed(self.verdicts.values()) if one.name == mutant.name and one.caught == "oracle"),
+            "",
+        )
 
     def keep(self, verdict: Verdict) -> None:
         """Write a verdict down."""
