@@ -45,8 +45,8 @@ VARIANTS = (
             "layout": ("alone", "right"),
         },
     ),
-    # A prompt for the decoder as well.
-    Variants(axes={"model": ("t5", "bart"), "method": ("multitask_prompt_tuning",), "layout": ("both",)}),
+    # For the encoder alone; the others have a prompt for the decoder as well.
+    Variants(axes={"model": ("t5", "bart"), "method": ("multitask_prompt_tuning",), "layout": ("encoder",)}),
     Variants(
         axes={
             "model": ("llama", "gpt2"),
@@ -74,8 +74,9 @@ def check(trial: Trial) -> None:
     if trial.method == "cpt":
         _cpt(trial)
         return
-    batch = make_batch("right" if trial.layout == "both" else trial.layout, device=trial.torch_device())
-    model = adapted(trial, **({"num_transformer_submodules": 2} if trial.layout == "both" else {}))
+    batch = make_batch("right" if trial.layout == "encoder" else trial.layout, device=trial.torch_device())
+    options: dict[str, Any] = {"num_transformer_submodules": 1} if trial.layout == "encoder" else {}
+    model = adapted(trial, **options)
     stored = in_memory(model, trial.method)
     by_hand = ByHand(bare_model(trial.model, trial.torch_device()), trial.model, stored)
     if trial.model in ENCODER_DECODERS:
@@ -125,7 +126,7 @@ def _answers(trial: Trial, by_hand: ByHand, stored: Stored, batch: Batch) -> tup
     for index, (text, answer, task) in enumerate(zip(batch.rows, rows, batch.tasks, strict=True)):
         labels[index, : len(answer)] = answer
         fed = torch.cat([torch.full_like(answer[:1], start), answer[:-1]])[None]
-        if trial.layout == "both":
+        if trial.method == "multitask_prompt_tuning" and stored.facts["num_transformer_submodules"] > 1:
             logits = _with_both(base, stored, text, fed, int(task))
         else:
             logits = by_hand.logits(text, task=int(task), answer=fed)

@@ -124,7 +124,7 @@ def _learn(trial: Trial, model: Any, layout: str) -> None:
 
 def _gradients(trial: Trial) -> None:
     layout = "right" if trial.aspect == "three" else "alone"
-    options = {"cpt_tokens_type_mask": TYPES} if trial.aspect == "types" else {}
+    options: dict[str, Any] = {"cpt_tokens_type_mask": TYPES} if trial.aspect == "types" else {}
     model = adapted(trial, **options)
     stored = in_memory(model, trial.method)
     if trial.aspect == "saved":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.selfcheck.mutants.measure import Release, Results, Verdict
     from harness.selfcheck.mutants.planted import Mutant
@@ -25,6 +25,7 @@ SEED = 13
 @click.option("--generated", "count", type=click.IntRange(0), default=40, show_default=True, help="Made by a program.")
 @click.option("--seed", type=int, default=SEED, show_default=True, help="Which of those.")
 @click.option("--afresh", is_flag=True, help="Plant again what was measured before.")
+@click.option("--quick", is_flag=True, help="Ask only what has seen a fault before; what is missed is not kept.")
 @click.option("--write", is_flag=True, help="Measure nothing: write docs/mutants.md from what was measured.")
 def mutants(
     releases: tuple[str, ...],
@@ -34,6 +35,7 @@ def mutants(
     seed: int,
     *,
     afresh: bool,
+    quick: bool,
     write: bool,
 ) -> None:
     """Plant one fault at a time in a copy of a release, and ask the variants that run its lines.
@@ -57,14 +59,16 @@ def mutants(
     for cell in CELLS:
         if releases and not any(cell.startswith(f"peft{release}-") for release in releases):
             continue
-        release = Release(load_matrix("references"), load_cases(), cell, expression=case or CASES)
+        names = results.watchers() if quick else None
+        release = Release(load_matrix("references"), load_cases(), cell, expression=case or CASES, names=names)
         try:
             outcomes = Counter(release.trace().values())
             click.echo(f"peft {release.version} ({release.beside}) without a fault: {_counted(outcomes)}")
             chosen = [one for one in by_hand if fnmatch.fnmatch(one.name, name) and release.version in one.releases]
             click.echo(f"{len(chosen)} faults by hand, {count} by a program with seed {seed}")
-            told += _plant(release, chosen, results, "by hand", afresh=afresh)
-            told += _plant(release, release.generated(count, seed), results, "generated", afresh=afresh)
+            keep = Results.keep if not quick else Results.keep_caught
+            told += _plant(release, chosen, results, "by hand", keep, afresh=afresh)
+            told += _plant(release, release.generated(count, seed), results, "generated", keep, afresh=afresh)
         finally:
             release.close()
     click.echo(_counted(told))
@@ -74,13 +78,21 @@ def mutants(
     sys.exit(int(ExitStatus.NEEDS_A_PERSON) if missed else 0)
 
 
-def _plant(release: Release, chosen: Sequence[Mutant], results: Results, made: str, *, afresh: bool) -> Counter[str]:
+def _plant(
+    release: Release,
+    chosen: Sequence[Mutant],
+    results: Results,
+    made: str,
+    keep: Callable[[Results, Verdict], None],
+    *,
+    afresh: bool,
+) -> Counter[str]:
     told: Counter[str] = Counter()
     for one in chosen:
         before = None if afresh else results.get(release.version, one)
         verdict = release.judge(one, before, results.seen_by(one))
         if verdict is not before:
-            results.keep(verdict)
+            keep(results, verdict)
         told[f"{made}, {verdict.caught}"] += 1
         click.echo(f"{verdict.caught:<10} {_about(verdict)}")
     return told

@@ -32,7 +32,7 @@ from harness.selfcheck.mutants.planted import PACKAGE, Mutant, copied, read_equi
 from harness.selfcheck.mutants.reached import Reached
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from harness.contracts.record import Record
@@ -92,8 +92,19 @@ class Verdict:
 class Release:
     """One release with the variants that can be asked in it, and a worker."""
 
-    def __init__(self, matrix: Matrix, cases: tuple[Case, ...], cell: str, *, expression: str = CASES) -> None:
-        """Build the environment of the one cell of the matrix that ``cell`` matches, and start its worker."""
+    def __init__(
+        self,
+        matrix: Matrix,
+        cases: tuple[Case, ...],
+        cell: str,
+        *,
+        expression: str = CASES,
+        names: Collection[str] | None = None,
+    ) -> None:
+        """Build the environment of the one cell of the matrix that ``cell`` matches, and start its worker.
+
+        ``names`` are the variants to ask, as :func:`name_of` names them; all of ``expression`` where there are none.
+        """
         (planned,) = plan_run(matrix, cases, Selection(cells=(cell,)))
         (lock,) = resolve_all([planned.cell], lock_book(matrix), relock=False)
         if not isinstance(lock, Lock):
@@ -104,7 +115,8 @@ class Release:
         self._facts = cell_facts(planned.cell, matrix.name, lock)
         self._environment = build(lock, planned.cell.python)
         ring = {case.name for case, _ in planned.variants}
-        self.requests = tuple(few_of_each(requests_of(planned.cell, lock, cases, expression), ring))
+        chosen = few_of_each(requests_of(planned.cell, lock, cases, expression), ring)
+        self.requests = tuple(one for one in chosen if names is None or name_of(one) in names)
         run = new_run("mutants")
         self._worker = Worker(
             self._environment, run, "mutants", settings_for(run, limit_s=LIMIT_S, device="cpu", timed=False)
@@ -266,7 +278,7 @@ def rounds(asked: Sequence[Request], first: str) -> Iterator[tuple[Request, ...]
             left.remove(one)
         return part
 
-    parts = [
+    parts: list[Callable[[], Sequence[Request]]] = [
         lambda: [one for one in left if name_of(one) == first],
         lambda: [one for one in left if one.case == left[0].case][:FIRST],
         *(partial(_up_to, left, size) for size in ROUNDS),
@@ -342,12 +354,21 @@ class Results:
             "",
         )
 
+    def watchers(self) -> set[str]:
+        """Name every variant that has seen a mutant."""
+        return {one.by for one in self.verdicts.values() if one.caught == "oracle"}
+
     def keep(self, verdict: Verdict) -> None:
         """Write a verdict down."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as output:
             output.write(json.dumps(asdict(verdict)) + "\n")
         self._add(verdict)
+
+    def keep_caught(self, verdict: Verdict) -> None:
+        """Write a verdict down if an oracle has seen the mutant, or nobody can."""
+        if verdict.caught in {"oracle", "equivalent"}:
+            self.keep(verdict)
 
     def _add(self, verdict: Verdict) -> None:
         self.verdicts[verdict.release, verdict.name] = verdict

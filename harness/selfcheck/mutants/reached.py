@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 TRACER = Path(__file__).with_name("reached_lines.py")
 
+PART = 250
+"""How many variants are traced before what they said is kept."""
+
 Lines = frozenset[tuple[str, int]]
 """Files and numbers of lines."""
 
@@ -84,9 +87,10 @@ class Reached:
                 start = (copy / PACKAGE / "__init__.py").read_text(encoding="utf-8")
                 (copy / PACKAGE / TRACER.name).write_text(TRACER.read_text(encoding="utf-8"), encoding="utf-8")
                 write_source(copy, "__init__.py", start + f"\nfrom {PACKAGE} import {TRACER.stem} as _lines\n")
-                records = worker.measure(cell, (copy, *others), missing)
-                lines = _read_lines(copy / "lines")
-            self._keep(missing, records, lines)
+                for first in range(0, len(missing), PART):
+                    part = missing[first : first + PART]
+                    records = worker.measure(cell, (copy, *others), part)
+                    self._keep(part, records, _read_lines(copy / "lines"))
         return {request.key: self._known[request.key].outcome for request in requests if request.key in self._known}
 
     def _keep(
