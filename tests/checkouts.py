@@ -28,7 +28,7 @@ version = "0.13.0"
 where = ["src"]
 """
 
-CASE = "generate_with_cache:llama-prompt_tuning-uncached,generate_with_cache:llama-p_tuning-uncached"
+CASE = "generate_with_cache:llama-prompt_tuning-workaround,generate_with_cache:llama-p_tuning-workaround"
 """One variant that the fault breaks, and one that it does not."""
 
 

@@ -291,7 +291,7 @@ def check_comment(body: str) -> None:
     assert "- before: `passed`" in body
     assert "- after: `error: planted`" in body
     assert "prompt-bench against git+file:" in body
-    assert "--with transformers==4.45.1 --case generate_with_cache:llama-prompt_tuning-uncached" in body
+    assert "--with transformers==4.45.1 --case generate_with_cache:llama-prompt_tuning-workaround" in body
     assert "@everyone" not in body
 
 
