@@ -99,5 +99,11 @@ class CaseError(HarnessError):
     """A case file's declarations cannot be read."""
 
 
+class NoDeviceHere(HarnessError):
+    """The machine lacks the device that was asked for: nothing can be measured."""
+
+    exit_status = ExitStatus.NOTHING_MEASURED
+
+
 class EnvironmentFailure(HarnessError):
     """The machine lacks something that the harness needs (uv, an interpreter, a writable cache)."""

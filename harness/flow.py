@@ -24,7 +24,7 @@ from harness.judge.verdicts import Verdict
 from harness.paths import reports_folder
 from harness.report.files import write_reports
 from harness.report.since import Since, since_run
-from harness.report.terminal import console, print_summary
+from harness.report.terminal import closing, console, print_summary
 from harness.run.pipeline import How, run_matrix
 from harness.run.store import Store
 
@@ -80,12 +80,13 @@ def judge_and_report(
     print_summary(part, console())
     for line in lines_of(found.difference, found.label) if found else ():
         click.echo(printable(line))
-    for path in write_reports(summary, _proposal(summary), found):
-        click.echo(f"wrote {path}")
+    written = write_reports(summary, _proposal(summary), found)
+    click.echo(f"wrote {', '.join(path.name for path in written)}")
     if not watched:
         return ExitStatus.AS_EXPECTED
     status = part.exit_status(watched)
-    click.echo(f"verdict: {_verdict_words(part, status, watched)} (exit {int(status)})")
+    page = next(path for path in written if path.suffix == ".html")
+    click.echo(closing(part, f"{_verdict_words(part, status, watched)} (exit {int(status)})", str(page)))
     return status
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.errors import UsageError
+from harness.errors import NoDeviceHere, UsageError
 from harness.interface import with_defaults
 from harness.machine import gpus
 from harness.matrix.cases import read_selector, select_variants
@@ -110,7 +110,15 @@ def select_cells(matrix: Matrix, selection: Selection) -> list[Cell]:
 
 
 def concrete_device(device: str) -> str:
-    """Turn ``auto`` into ``cuda`` where the NVIDIA driver lists a GPU, else ``cpu``."""
-    if device != "auto":
+    """Turn ``auto`` into ``cuda`` where the NVIDIA driver lists a GPU, else ``cpu``.
+
+    Raises :class:`NoDeviceHere` for ``cuda`` where it lists none.
+    """
+    if device == "cpu":
         return device
-    return "cuda" if gpus() else "cpu"
+    if gpus():
+        return "cuda"
+    if device == "cuda":
+        message = "no GPU here: nvidia-smi lists none; measure with --device cpu, or on a machine that has one"
+        raise NoDeviceHere(message)
+    return "cpu"

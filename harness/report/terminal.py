@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.escape import one_line
 from harness.interface import Outcome
 from harness.judge.claims import Audit
 from harness.judge.verdicts import Verdict
-from harness.packages import HEADINGS, TOLD_PACKAGES
+from harness.packages import HEADINGS, TOLD_PACKAGES, WINDOW_AXES
 from harness.report.files import defect_rows, repro_command
 from harness.report.grid import (
     MARKS,
@@ -41,6 +43,8 @@ CLAIM_STYLES = {
     Audit.DOES_NOT_HOLD: "red", Audit.UNTESTED: "dim",
 }  # fmt: skip
 _SHOWN = 12
+_LIVE = 3
+_WIDTH = 100
 _COLUMN = 13
 _CASES_ACROSS = 6
 """So many columns of cases fit into the width; more are listed down the page."""
@@ -61,8 +65,7 @@ def print_summary(summary: Summary, out: Console) -> None:
     packages = [name for name in TOLD_PACKAGES if name != "torch" or len(_torches(summary)) > 1]
     one_torch = "" if "torch" in packages else f", torch {''.join(_torches(summary))}"
     out.print(escape(f"\n{summary.title} ({summary.device}{one_torch})"), style="bold")
-    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(summary.verdicts().items()))
-    out.print(f"{len(summary.judged)} variants in {len(summary.cells)} cells: {verdicts or 'nothing measured'}")
+    out.print(escape(tally(summary)), highlight=False)
     print_attention(summary, out, groups=groups)
     _print_defects(summary, out)
     _print_claims(summary, out)
@@ -74,6 +77,43 @@ def print_summary(summary: Summary, out: Console) -> None:
     else:
         _print_cells(summary, packages, out)
     out.print(legend(), style="dim")
+
+
+def tally(summary: Summary) -> str:
+    """Count the verdicts in a sentence; what this machine has no device for is said as that, and not as unknown."""
+    lacking = Counter(
+        one_line((one.record.message or "").partition(",")[0]) if one.record else ""
+        for one in summary.judged
+        if one.outcome == Outcome.NO_DEVICE
+    )
+    verdicts = summary.verdicts()
+    verdicts[str(Verdict.UNKNOWN)] -= lacking.total()
+    parts = [f"{count} {verdict}" for verdict, count in sorted(verdicts.items()) if count]
+    parts += [
+        f"{count} need {what.removeprefix('needs ')}"
+        if what.startswith("needs ")
+        else f"{count} have no device ({what})"
+        for what, count in lacking.most_common()
+    ]
+    counted = ", ".join(parts) or "nothing measured"
+    return f"{len(summary.judged)} variants in {len(summary.cells)} cells: {counted}"
+
+
+def closing(summary: Summary, verdict: str, report: str) -> str:
+    """Return the last paragraph of a run: the verdict, what is live on its newest releases, where the report is."""
+    texts = [f"verdict: {verdict}. {tally(summary)}."]
+    ready = [cell for cell in summary.cells if any(one.record for one in cell.judged)]
+    if ready:
+        # Cells stand in the order of their versions, the newest last.
+        versions = [{name: cell.versions.get(name, "") for name in WINDOW_AXES} for cell in ready]
+        newest = [cell for cell, one in zip(ready, versions, strict=True) if one == versions[-1]]
+        found = Counter(one.defect for cell in newest for one in cell.judged if one.defect)
+        pair = " and ".join(f"{name} {version}" for name, version in versions[-1].items())
+        live = ", ".join(f"{name} ({count})" for name, count in found.most_common(_LIVE))
+        more = f" and {len(found) - _LIVE} more" if len(found) > _LIVE else ""
+        texts.append(f"Live with {pair}, the newest here: {live}{more}." if found else f"Nothing fails with {pair}.")
+    texts.append(f"The report: {report}")
+    return "\n".join(textwrap.wrap(" ".join(texts), _WIDTH, break_long_words=False, break_on_hyphens=False))
 
 
 def _print_pivot(pivot: Pivot, out: Console) -> None:

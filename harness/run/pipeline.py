@@ -66,17 +66,33 @@ def run_matrix(matrix: Matrix, cases: tuple[Case, ...], selection: Selection, ru
     planned = plan_run(matrix, cases, selection)
     run.add_plan(Plan(matrix=matrix.name, title=matrix.title, device=selection.device, run=run.id), planned)
     with run.hold(one.cell.base_id for one in planned):
-        _measure(matrix, planned, selection, run, how or How())
+        whole = plan_run(matrix, cases, replace(selection, bases=())) if selection.bases else ()
+        _measure(matrix, planned, selection, run, how or How(), whole=whole)
 
 
-def _measure(matrix: Matrix, planned: tuple[PlannedCell, ...], selection: Selection, run: Run, how: How) -> None:
+def _measure(
+    matrix: Matrix,
+    planned: tuple[PlannedCell, ...],
+    selection: Selection,
+    run: Run,
+    how: How,
+    *,
+    whole: tuple[PlannedCell, ...],
+) -> None:
+    """Measure what is planned; ``whole`` is what the run measures altogether, where other sessions do the rest."""
     store = Store(reports_folder() / "store.sqlite")
     take_in_unfinished(store)
     asked = [one.cell for one in planned if one.cell not in how.locks]
     resolved = {**how.locks, **dict(zip(asked, resolve_all(asked, lock_book(matrix), relock=how.relock), strict=True))}
     locks = [resolved[one.cell] for one in planned]
     items, reused = divide(planned, locks, matrix, run, None if how.fresh else store)
-    progress = Progress(sum(len(item.requests) for item in items), reused=reused)
+    total = sum(len(item.requests) for item in items)
+    progress = Progress(
+        total,
+        reused=reused,
+        elsewhere=(lambda: _recorded(run)) if whole else None,
+        whole=sum(len(one.variants) for one in whole),
+    )
     progress.start()
     measurement = Measurement(
         run,
@@ -110,6 +126,11 @@ def _measure(matrix: Matrix, planned: tuple[PlannedCell, ...], selection: Select
         progress.end(seconds=watch.cost.seconds, peak=watch.cost.peak)
         keep_within_budget(progress)
     measurement.raise_failures()
+
+
+def _recorded(run: Run) -> int:
+    """Count the records that every session of a run has written so far."""
+    return sum(path.read_bytes().count(b"\n") for path in (run.folder / "records").glob("*.jsonl"))
 
 
 def take_in_unfinished(store: Store) -> None:
@@ -150,7 +171,8 @@ def resolve_all(cells: list[Cell], book: LockBook, *, relock: bool) -> list[Lock
     def ask(cell: Cell) -> Lock | Unresolved:
         answer = resolve(cell)
         progress.advance()
-        progress.step(cell.id, "resolved" if isinstance(answer, Lock) else answer.state)
+        told = progress.milestone if isinstance(answer, Lock) else progress.step
+        told(cell.id, "resolved" if isinstance(answer, Lock) else answer.state)
         return answer
 
     with ThreadPoolExecutor(_RESOLVERS) as pool:

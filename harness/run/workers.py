@@ -223,7 +223,7 @@ class Measurement:
         for item in items:
             if self._stopped.is_set():
                 return
-            self._progress.step(item.cell.id, "preparing the environment")
+            self._progress.passing(item.cell.id, "preparing the environment")
             try:
                 ready.append((item, self._build(item.lock, item.cell.python)))
             except InstallFailed as error:
@@ -264,7 +264,7 @@ class Measurement:
         def tell(event: Mapping[str, Any]) -> None:
             match event["event"]:
                 case "cell":
-                    self._progress.step(item.cell.id, "measuring")
+                    self._progress.passing(item.cell.id, "measuring")
                 case "record":
                     self._progress.advance()
                     tally[event["outcome"]] += 1
@@ -274,7 +274,7 @@ class Measurement:
         facts = cell_facts(item.cell, item.matrix, item.lock)
         worker.measure(facts, environment.overlays, item.requests, benchmarks=f"{item.cell.id}{item.part}", tell=tell)
         if tally:
-            self._progress.step(item.cell.id, ", ".join(f"{count} {what}" for what, count in tally.most_common()))
+            self._progress.milestone(item.cell.id, ", ".join(f"{count} {what}" for what, count in tally.most_common()))
 
 
 def write_state(run: Run, facts: CellFacts, state: CellState, words: str) -> StateRecord:
