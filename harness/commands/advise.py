@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     epilog=example(
         "advise --method prefix_tuning --model qwen2 --transformers 4.56",
         "advise --peft 0.16.0",
-        "advise --installed requirements.txt",
+        "advise --peft 0.21 --use saving",
     )
 )
 @click.option("--method", help="A method of prompt learning, or a pattern (default: the common ones).")
