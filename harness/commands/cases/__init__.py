@@ -7,14 +7,15 @@ import click
 from harness.commands.cases.catalogue import catalogue
 from harness.commands.cases.check import check
 from harness.commands.cases.defects import defects
+from harness.commands.cases.new import new
 from harness.commands.cases.propose import propose
 from harness.program import example
 
 
 @click.group(epilog=example("cases check --run guide"))
 def cases() -> None:
-    """Keep the cases whole: their catalogue, what is expected, and the known defects."""
+    """Add a case, and keep the cases whole: their catalogue, what is expected, and the known defects."""
 
 
-for _command in (catalogue, check, defects, propose):
+for _command in (new, catalogue, check, defects, propose):
     cases.add_command(_command)
