@@ -12,12 +12,13 @@ import pytest
 from harness.environments.index import uv_environment
 from harness.environments.resolve import find_uv
 from harness.paths import ROOT
+from tests.test_questions import QUESTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-NOT_WHERE_IT_WAS = {"PYTHONPATH", "PROMPT_BENCH_REPORTS"}
+NOT_WHERE_IT_WAS = {"PYTHONPATH", "PROMPT_BENCH_REPORTS", "VIRTUAL_ENV", "CONDA_PREFIX"}
 
 
 def make_environment(folder: Path, *packages: str) -> Path:
@@ -93,6 +94,29 @@ def test_here_without_torch_is_one_line(installed: Path, tmp_path: Path) -> None
     (line,) = done.stderr.splitlines()
     assert "torch" in line
     assert "-m pip install peft transformers torch" in line
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_questions_are_answered_from_an_empty_folder(installed: Path, tmp_path: Path, question: str) -> None:
+    """The same first line as in a checkout, without torch, and nothing is written."""
+    words, status, first = QUESTIONS[question]
+    done = run([installed / "prompt-bench", "advise", *words], tmp_path)
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[0] == first
+    assert done.returncode == status
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_pins_of_a_file_are_judged_without_torch(installed: Path, tmp_path: Path) -> None:
+    """The ninth question, in an environment that has neither torch nor peft."""
+    (tmp_path / "requirements.txt").write_text("peft==0.21.2\ntransformers==5.24.0\n", encoding="utf-8")
+    done = run([installed / "prompt-bench", "advise", "--installed", "requirements.txt"], tmp_path)
+    assert done.stdout.startswith("Not safe: prompt learning is silently wrong with peft 0.21.2")
+    assert "Pin transformers==5.23.0: the nearest that was measured and works." in done.stdout
+    assert done.returncode == 1
+    alone = run([installed / "prompt-bench", "advise", "--installed"], tmp_path)
+    assert alone.returncode == 2
+    assert "no peft and no transformers in" in alone.stderr
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["plan"], ["advise", "--peft", "0.13.2"], ["gate"]])

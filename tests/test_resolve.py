@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.environments.locks import LockBook
-from harness.environments.resolve import parse_lock
+from harness.environments.resolve import parse_lock, reason_first
 from harness.matrix.spec import Cell
 
 if TYPE_CHECKING:
@@ -58,3 +59,24 @@ def test_a_kept_lock_serves_its_own_question_only(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8").count("numpy") == 1, "a base is written once"
     path.write_text(path.read_text(encoding="utf-8").replace("as of today", "as of yesterday"), encoding="utf-8")
     assert LockBook(path).get(cell) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (
+            "error: No solution found when resolving dependencies cause: Because there is no version of peft==0.99.1 and "
+            "you require peft==0.99.1, we can conclude that your requirements are unsatisfiable."
+        ),
+        (
+            "x No solution found when resolving dependencies: `-> Because there is no version of peft==0.99.1 and you "
+            "require peft==0.99.1, we can conclude that your requirements are unsatisfiable."
+        ),
+    ],
+)
+def test_the_reason_of_a_resolver_stands_first(words: str) -> None:
+    """Who reads the beginning alone knows what to change; nothing of the answer is lost."""
+    told = reason_first(words)
+    assert told.startswith("Because there is no version of peft==0.99.1 and you require peft==0.99.1")
+    assert "No solution found when resolving dependencies" in told
+    assert reason_first("something else") == "something else"

@@ -19,7 +19,7 @@ from harness.judge.summary import summarise
 from harness.matrix.cases import Case
 from harness.matrix.claims import Claim
 from harness.report.files import write_reports
-from harness.report.terminal import console, print_summary
+from harness.report.terminal import closing, console, print_summary, tally
 from harness.run.merge import merge_runs
 from harness.run.runs import Run, find_run
 
@@ -124,6 +124,28 @@ def test_a_device_that_is_not_there_is_nobodys_work() -> None:
     summary = summarise(make_run("r", ["a", "b"], [record("a"), record("b", outcome=Outcome.NO_DEVICE)]), CASES)
     assert summary.verdicts() == {"as-expected": 1, "unknown": 1}
     assert summary.exit_status() is ExitStatus.AS_EXPECTED
+
+
+@pytest.mark.usefixtures("reports")
+def test_what_needs_a_device_is_counted_as_that() -> None:
+    """Not as unknown; other unknown variants stay so."""
+    lacking = [
+        record(name, outcome=Outcome.NO_DEVICE, message=f"needs two CUDA devices, torch sees {count}")
+        for count, name in enumerate("bc")
+    ]
+    summary = summarise(make_run("r", ["a", "b", "c", "d"], [record("a"), *lacking]), CASES)
+    assert tally(summary) == "4 variants in 4 cells: 1 as-expected, 1 unknown, 2 need two CUDA devices"
+
+
+@pytest.mark.usefixtures("reports")
+def test_a_run_ends_with_a_paragraph() -> None:
+    """The verdict, what fails in the newest cell, and where the report is; within 100 columns."""
+    summary = summarise(make_run("r", ["a", "b"], [record("a"), record("b")]), CASES)
+    lines = closing(summary, "all as expected (exit 0)", "/reports/latest/report.html").splitlines()
+    assert max(map(len, lines)) <= 100
+    text = " ".join(lines)
+    assert text.startswith("verdict: all as expected (exit 0). 2 variants in 2 cells: 2 as-expected.")
+    assert text.endswith("The report: /reports/latest/report.html")
 
 
 @pytest.mark.usefixtures("reports")

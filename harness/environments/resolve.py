@@ -147,11 +147,17 @@ def _resolve(cell: Cell, prefer: Lock | None) -> Lock | Unresolved:
     if machine_failed(done.returncode, words):
         return Unresolved(state=CellState.UNREACHABLE, words=words[-_WORDS_LIMIT:])
     if "No solution found" in words or "unsatisfiable" in words:
-        return Unresolved(state=CellState.UNSATISFIABLE, words=words)
+        return Unresolved(state=CellState.UNSATISFIABLE, words=reason_first(words))
     message = (
         f"uv could not resolve {cell.id}: {words[-600:]}; check the package index (UV_DEFAULT_INDEX) and run again"
     )
     raise EnvironmentFailure(message)
+
+
+def reason_first(words: str) -> str:
+    """Turn the resolver's answer round: why there is no solution, and then that there is none."""
+    found = re.match(r"(?P<none>.*?No solution found.*?dependencies)\W*(?:cause\W*)?(?P<why>Because\b.*)", words)
+    return f"{found['why']} ({found['none'].strip()})" if found else words
 
 
 def _fixed(name: str, pin: str, python: str) -> str:

@@ -96,7 +96,8 @@ def tally(summary: Summary) -> str:
         for what, count in lacking.most_common()
     ]
     counted = ", ".join(parts) or "nothing measured"
-    return f"{len(summary.judged)} variants in {len(summary.cells)} cells: {counted}"
+    cells = "1 cell" if len(summary.cells) == 1 else f"{len(summary.cells)} cells"
+    return f"{len(summary.judged)} variants in {cells}: {counted}"
 
 
 def closing(summary: Summary, verdict: str, report: str) -> str:

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 _RESOLVERS = 4
 """Resolver processes at a time; each mostly waits for the index."""
 
+_REASON = 200
+"""Characters of a resolver's reason in a line of progress."""
+
 WORTH_A_WORKER = 100
 """Variants in a share, at the least: a worker's own imports take as long as 50 to 100 variants."""
 
@@ -109,7 +112,7 @@ def _measure(
     )
     for cell, answer in zip((one.cell for one in planned), locks, strict=True):
         if isinstance(answer, Unresolved):
-            progress.step(cell.id, answer.state)
+            progress.step(cell.id, f"{answer.state}: {answer.words[:_REASON]}")
             measurement.write_state(cell, matrix.name, answer.state, answer.words)
     run.mark_unfinished()
     try:
@@ -171,8 +174,8 @@ def resolve_all(cells: list[Cell], book: LockBook, *, relock: bool) -> list[Lock
     def ask(cell: Cell) -> Lock | Unresolved:
         answer = resolve(cell)
         progress.advance()
-        told = progress.milestone if isinstance(answer, Lock) else progress.step
-        told(cell.id, "resolved" if isinstance(answer, Lock) else answer.state)
+        if isinstance(answer, Lock):
+            progress.milestone(cell.id, "resolved")
         return answer
 
     with ThreadPoolExecutor(_RESOLVERS) as pool:
