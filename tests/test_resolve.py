@@ -65,8 +65,8 @@ def test_a_kept_lock_serves_its_own_question_only(tmp_path: Path) -> None:
     "words",
     [
         (
-            "error: No solution found when resolving dependencies cause: Because there is no version of peft==0.99.1 and "
-            "you require peft==0.99.1, we can conclude that your requirements are unsatisfiable."
+            "error: No solution found when resolving dependencies cause: Because there is no version of "
+            "peft==0.99.1 and you require peft==0.99.1, we can conclude that your requirements are unsatisfiable."
         ),
         (
             "x No solution found when resolving dependencies: `-> Because there is no version of peft==0.99.1 and you "

@@ -57,7 +57,7 @@ def test_the_skeleton_lacks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 def test_the_page_leads_from_the_empty_file_to_published_records(tmp_path: Path) -> None:
-    """Each command ends well; all passes where the page says so, and what fails beside 5.24.0 is published."""
+    """Each command ends well; what the page says passes does, and what fails beside 5.24.0 is published."""
     for name in ("harness", "cases", "matrices", "docs", "reports/reference"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -70,7 +70,9 @@ def test_the_page_leads_from_the_empty_file_to_published_records(tmp_path: Path)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
     first = (tmp_path / "reports" / "runs" / "first" / "records").glob("*.jsonl")
     lines = [json.loads(line) for path in first for line in path.read_text(encoding="utf-8").splitlines()]
-    assert [one["outcome"] for one in lines] == ["passed"] * 16
+    failed = ["-".join(one["variant"].values()) for one in lines if one["outcome"] != "passed"]
+    assert len(lines) == 16
+    assert failed == ["llama-prefix_tuning-uncached-cpu-float32"]
     assert 'defect = "unattributed"' in (tmp_path / "cases/expected/repetition_penalty.toml").read_text(
         encoding="utf-8"
     )

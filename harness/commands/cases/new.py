@@ -83,6 +83,6 @@ def new(name: str) -> None:
         message = f"{path.relative_to(ROOT)} is there already; choose another name"
         raise UsageError(message)
     path.write_text(SKELETON, encoding="utf-8")
-    click.echo(f"wrote {path.relative_to(ROOT)}; change it, and see what it says in the newest good pair:")
+    click.echo(f"wrote {path.relative_to(ROOT)}; change it, and see what it says in a pair that is mostly good:")
     click.echo(f"{PROGRAM} run library --case {name} --cell peft0.21.2-tf5.23")
     click.echo("docs/cases.md goes on from there")
