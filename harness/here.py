@@ -1,4 +1,4 @@
-"""Run the cases in the environment that is active now: a maintainer's own checkout, say.
+"""Run the cases in the environment that is active now, and judge them: a maintainer's own checkout, say.
 
 Needs nothing but the standard library, and what a cell has: torch, transformers, peft, pytest, pytest-benchmark.
 """
@@ -22,16 +22,17 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contracts.job import CellJob, Job, Request, Settings
 from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text
-from harness.contracts.record import CellFacts
+from harness.contracts.record import CellFacts, VariantRecord
 from harness.errors import ExitStatus, HarnessError, UsageError
 from harness.escape import one_line
-from harness.interface import variant_id, with_defaults
+from harness.interface import Outcome, variant_id, with_defaults
+from harness.judge.verdicts import Judged, Verdict, judge
 from harness.machine import machine_facts
 from harness.matrix.cases import load_cases, select_variants
 from harness.matrix.plan import concrete_device
 from harness.matrix.weights import DTYPES, read_weights
 from harness.packages import REQUIRED_PACKAGES
-from harness.paths import ROOT, reports_folder
+from harness.paths import ROOT, cache_folder, reports_folder
 from harness.program import PROGRAM
 from harness.worker_client import FORKS, WorkerClient, WorkerEnded
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from harness.against.checkout import Checkout
     from harness.contracts.record import Record
+    from harness.matrix.cases import Case
 
 _LIMIT_S = 600.0
 """Seconds for one variant: a checkout under a debugger or on a slow machine is not hurried."""
@@ -123,8 +125,8 @@ def _measure(requests: tuple[Request, ...], options: argparse.Namespace) -> Exit
     run = time.strftime("here-%Y%m%d-%H%M%S", time.gmtime())
     folder = _run_folder(run)
     (folder / "plan.json").write_text(plan_text(_plan(run, requests, options.device)), encoding="utf-8")
-    screen = Screen(output=folder / "records" / "here.jsonl")
-    _measure_cell(_CELL, requests, options, screen=screen, folder=folder, environ=os.environ)
+    screen = Screen(output=folder / "records" / "here.jsonl", cases={case.name: case for case in load_cases()})
+    _measure_cell(_CELL, requests, options, screen=screen, folder=folder, environ=with_byte_code(os.environ))
     return screen.end(run, len(requests))
 
 
@@ -256,6 +258,22 @@ def _check_origin(side: Checkout) -> None:
         raise UsageError(message)
 
 
+def with_byte_code(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the worker: byte code is kept in the harness's own cache where the person's forbids it.
+
+    ``PYTHONDONTWRITEBYTECODE``, which many CI images set, makes importing torch and transformers two to three times
+    slower each time where nobody wrote byte code at installing (uv does not). What is installed is left as it is.
+    """
+    result = dict(environ)
+    package = importlib.util.find_spec("transformers")
+    folders = package.submodule_search_locations if package else None
+    compiled = any(Path(folder, "__pycache__").is_dir() for folder in folders or ())
+    if result.get("PYTHONDONTWRITEBYTECODE") and not compiled:
+        del result["PYTHONDONTWRITEBYTECODE"]
+        result.setdefault("PYTHONPYCACHEPREFIX", str(cache_folder() / "bytecode"))
+    return result
+
+
 def _plan(run: str, requests: tuple[Request, ...], device: str) -> Plan:
     """Return what is asked for; it is written before anything runs, so that a crash leaves a run that can be judged."""
     cell = AskedCell(
@@ -269,13 +287,38 @@ def _plan(run: str, requests: tuple[Request, ...], device: str) -> Plan:
     return Plan(matrix=_CELL, title="The active environment", device=device, run=run, cells=(cell,))
 
 
+def _told(judged: Judged) -> str:
+    """Say what a verdict comes to, in brackets: nothing where something passes as expected."""
+    if judged.verdict is Verdict.AS_EXPECTED and judged.defect:
+        return f"(as expected: {judged.defect})"
+    match judged.label:
+        case Verdict.AS_EXPECTED:
+            return ""
+        case Verdict.CHANGED if judged.expectation:
+            return f"(changed: {judged.expectation.defect or judged.expectation.outcome} was expected)"
+        case Verdict.REGRESSED:
+            return "(regressed: it was expected to pass)"
+        case Verdict.FIXED if judged.expectation:
+            return f"(fixed: {judged.expectation.defect or judged.expectation.outcome} was expected)"
+    return f"({judged.label})"
+
+
+def _counts(tally: Counter[str]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in tally.most_common())
+
+
 @dataclass(kw_only=True)
 class Screen:
-    """Prints a line for each record as it is written to ``output``, and counts outcomes; nothing when ``quiet``."""
+    """Prints a line for each record as it is written to ``output``, judged, and counts outcomes and verdicts.
+
+    ``cases`` are by name. Nothing is read or printed when ``quiet``.
+    """
 
     output: Path
+    cases: Mapping[str, Case] = field(default_factory=dict)
     quiet: bool = False
     tally: Counter[str] = field(default_factory=Counter)
+    verdicts: Counter[str] = field(default_factory=Counter)
     _read: int = 0
 
     def take(self, event: Mapping[str, Any]) -> None:
@@ -298,13 +341,34 @@ class Screen:
             versions = (f"{name} {version}" for name, version in record["cell"]["packages"].items())
             print(" ".join(versions), flush=True)
         self.tally[record["outcome"]] += 1
-        name = variant_id(record["variant"])
-        print(f"{record['outcome']:<12} {record['case']}[{name}] {message[:_WIDEST_MESSAGE]}".rstrip(), flush=True)
+        judged = self._judge(record)
+        self.verdicts[judged.label] += 1
+        words = " ".join(filter(None, [message[:_WIDEST_MESSAGE], _told(judged)]))
+        print(f"{record['outcome']:<12} {record['case']}[{variant_id(record['variant'])}] {words}".rstrip(), flush=True)
+
+    def _judge(self, record: Mapping[str, Any]) -> Judged:
+        """Hold a record against what is expected of the versions that were imported."""
+        cell = CellFacts(id=_CELL, python=record["cell"]["python"], packages=record["cell"]["packages"], matrix=_CELL)
+        measured = VariantRecord(
+            run=record["run"],
+            time=record["time"],
+            cell=cell,
+            key=record["key"],
+            case=record["case"],
+            variant=record["variant"],
+            outcome=Outcome(record["outcome"]),
+            signature=record.get("signature"),
+            message=record.get("message"),
+            counters=record.get("counters") or {},
+        )
+        return judge(self.cases[measured.case], measured, _CELL, measured.variant)
 
     def end(self, run: str, asked: int) -> ExitStatus:
         """Say how many came to which outcome, and what to type next."""
-        print(", ".join(f"{count} {what}" for what, count in self.tally.most_common()) or "nothing was measured")
-        print(f"judge it with: {PROGRAM} report {run}")
+        print(_counts(self.tally) or "nothing was measured")
+        if self.verdicts:
+            print(f"judged by what is expected of these versions: {_counts(self.verdicts)}")
+        print(f"kept as run {run}")
         if not self.tally or set(self.tally) == {"no-device"}:
             return ExitStatus.NOTHING_MEASURED
         missing = asked - self.tally.total()

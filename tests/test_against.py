@@ -23,7 +23,7 @@ from harness.against.last_time import lines_of, since_last_time
 from harness.against.question import Question, matrix_text, quick_ring, read_companion, shown
 from harness.against.render import LONGEST_COMMENT, Format, render
 from harness.against.told import Told
-from harness.contracts.records import FAILED, MEASURED
+from harness.contracts.record import FAILED, MEASURED
 from harness.environments.index import clean_environment
 from harness.errors import UsageError
 from harness.interface import Outcome

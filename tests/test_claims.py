@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contracts.records import MEASURED, variants_in
+from harness.contracts.record import MEASURED
+from harness.contracts.records import variants_in
 from harness.errors import DataError
 from harness.interface import Outcome
 from harness.judge.claims import Audit, audit, told

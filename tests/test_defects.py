@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cli import cli
-from harness.contracts.record import VariantRecord
-from harness.contracts.records import FAILED, variants_in
+from harness.contracts.record import FAILED, VariantRecord
+from harness.contracts.records import variants_in
 from harness.errors import DataError
 from harness.interface import Outcome
 from harness.judge import defects as defects_module

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contracts.records import FAILED
+from harness.contracts.record import FAILED
 from harness.interface import Outcome
 from harness.matrix.cases import read_case
 from harness.report.failures import HEAD, failures_by_defect, nearest_pair, table

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.environments.index import clean_environment
+from harness.here import with_byte_code
 from harness.judge.summary import summarise
 from harness.matrix.cases import load_cases
 from harness.paths import ROOT
@@ -44,6 +45,8 @@ def test_what_is_measured_is_printed_kept_and_judged(
     lines = output.splitlines()
     assert "peft 0.13.0" in lines[0]
     assert "expanded size of the tensor (37) must match the existing size (57)" in output
+    assert "(as expected: " in output
+    assert "judged by what is expected of these versions: 1 as-expected" in output
     monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
     summary = summarise(find_run(lines[-1].rpartition(" ")[2]), load_cases())
     assert set(summary.verdicts()) == {"as-expected"}, output
@@ -71,6 +74,21 @@ def test_what_is_mistyped_is_one_line(
     assert (status, output, len(errors.splitlines())) == (2, "", 1), errors
     assert words in errors
     assert not (tmp_path / "reports").exists()
+
+
+def test_byte_code_is_kept_where_the_environment_forbids_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without byte code at hand it goes to the harness's cache; what has it, or forbids nothing, is left as it is."""
+    package = tmp_path / "transformers"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "transformers", raising=False)
+    monkeypatch.setenv("PROMPT_BENCH_CACHE", str(tmp_path / "cache"))
+    assert with_byte_code({"A": "b"}) == {"A": "b"}
+    forbidden = {"PYTHONDONTWRITEBYTECODE": "1"}
+    assert with_byte_code(forbidden) == {"PYTHONPYCACHEPREFIX": str(tmp_path / "cache" / "bytecode")}
+    (package / "__pycache__").mkdir()
+    assert with_byte_code(forbidden) == forbidden
 
 
 def test_here_starts_where_only_a_cells_packages_are() -> None:

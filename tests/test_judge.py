@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contracts.records import FAILED, MEASURED
+from harness.contracts.record import FAILED, MEASURED
 from harness.interface import Outcome
 from harness.judge.verdicts import Verdict, covers, defect_of, judge
 from harness.matrix.cases import Case

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from harness.contracts.record import StateRecord, VariantRecord
-from harness.contracts.records import FAILED, MEASURED
+from harness.contracts.record import FAILED, MEASURED, StateRecord, VariantRecord
 from harness.interface import Outcome, variant_id
 from harness.judge.causes import OTHER_ANSWER, mechanism_of
 from harness.latency.verdicts import COUNTERS

@@ -6,8 +6,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from harness.against.difference import Difference, difference
-from harness.contracts.record import VariantRecord
-from harness.contracts.records import MEASURED, place_of
+from harness.contracts.record import MEASURED, VariantRecord
+from harness.contracts.records import place_of
 from harness.escape import one_line
 
 if TYPE_CHECKING:

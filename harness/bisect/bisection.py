@@ -29,6 +29,7 @@ from harness.bisect.report import About, answer_lines, reproduce_lines, step_lin
 from harness.bisect.repository import Repository
 from harness.bisect.search import Find
 from harness.bisect.symptom import LATENCY, make_rule
+from harness.environments.interpreters import ensure_pythons
 from harness.environments.releases import Release, last_patches, list_releases
 from harness.errors import UsageError
 from harness.explain.filters import parse_where
@@ -135,6 +136,7 @@ class _Session:
             case=self.case.name, variant=self._on_device(), held=_words(held, self.axis),
             command=options.command, run=run.id, metric=options.metric,
         )  # fmt: skip
+        ensure_pythons([held.python])
         axis = None if self.axis is None else self._make_axis(held)
         self.say(f"{about.subject} ({self._on_device()['device']}); held: {about.held}")
         if axis is not None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from harness.contracts.job import Request
-from harness.contracts.record import VariantRecord
-from harness.contracts.records import KNOWN, variants_in
+from harness.contracts.record import KNOWN, VariantRecord
+from harness.contracts.records import variants_in
 from harness.environments.build import Environment, InstallFailed, build
 from harness.environments.locks import LockBook
 from harness.environments.resolve import Lock, Unresolved, resolve

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,17 @@ from harness.commands.options import base_option, case_option, cell_option, devi
 from harness.groups import INTERRUPTED
 from harness.matrix.weights import DTYPES
 from harness.program import PROGRAM, example
+
+if TYPE_CHECKING:
+    from harness.run.runs import Run
+
+
+def _minor(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Read a minor version of Python."""
+    if value is not None and re.fullmatch(r"3\.\d+", value) is None:
+        message = f"{value!r} is no minor version such as 3.12"
+        raise click.BadParameter(message)
+    return value
 
 
 @click.command(epilog=example("run documented --case prompt_tuning_guide --cell peft0.13.0-st3.1 --run-id guide"))
@@ -20,6 +32,7 @@ from harness.program import PROGRAM, example
 @base_option
 @device_option
 @shard_option
+@click.option("--python", metavar="MINOR", callback=_minor, help="Measure the cells with this Python, such as 3.12.")
 @click.option("--weights", metavar="FAMILY=PATH_OR_NAME", multiple=True, help="Real weights for a family; repeatable.")
 @click.option("--dtype", type=click.Choice(DTYPES), help="Of real weights (default: float32).")
 @click.option("--device-map", metavar="MAP", help="Of real weights, such as 'auto'; for who has accelerate.")
@@ -43,7 +56,7 @@ def run(matrix: str, case: str | None, device: str, **options: Any) -> None:
     from harness.flow import main_job
     from harness.judge.summary import summarise
     from harness.matrix.cases import load_cases
-    from harness.matrix.plan import Selection, concrete_device
+    from harness.matrix.plan import Selection, concrete_device, with_python
     from harness.matrix.read import load_matrix
     from harness.matrix.weights import read_weights
     from harness.report.terminal import console, print_summary
@@ -59,7 +72,11 @@ def run(matrix: str, case: str | None, device: str, **options: Any) -> None:
         message = "--shard takes every N-th base, --base names one; give one of them"
         raise click.UsageError(message)
     quiet, reported = options.pop("quiet"), options.pop("reported")
-    loaded, cases = load_matrix(matrix), load_cases()
+    loaded, cases, python = load_matrix(matrix), load_cases(), options.pop("python")
+    if python:
+        loaded = with_python(loaded, python)
+        # Sessions name their base with the Python of the matrix.
+        options["bases"] = tuple(re.sub(r"-py3\.\d+$", f"-py{python}", one) for one in options["bases"])
     resume, run_id = options.pop("resume"), options.pop("run_id")
     how = How(**{name: options.pop(name) for name in ("fresh", "relock", "jobs", "fork")})
     this = find_run(resume) if resume else Run(id=run_id) if run_id else new_run(loaded.name)
@@ -67,8 +84,11 @@ def run(matrix: str, case: str | None, device: str, **options: Any) -> None:
     selection = Selection(case=case, device=concrete_device(device), weights=real, **options)
     try:
         if reported:
-            raise SystemExit(int(main_job(loaded, cases, selection, this, how)))
+            status = main_job(loaded, cases, selection, this, how)
+            _tell_left_out(this, python)
+            raise SystemExit(int(status))
         run_matrix(loaded, cases, selection, this, how)
+        _tell_left_out(this, python)
     except KeyboardInterrupt:
         click.echo(f"interrupted; go on with: {PROGRAM} run {matrix} --resume {this.id}", err=True)
         raise SystemExit(INTERRUPTED) from None
@@ -80,3 +100,15 @@ def run(matrix: str, case: str | None, device: str, **options: Any) -> None:
             "nothing was measured: no cell's source could be reached; see the words above, and try again", err=True
         )
         raise SystemExit(int(ExitStatus.NOTHING_MEASURED))
+
+
+def _tell_left_out(run: Run, python: str | None) -> None:
+    """Name the cells that another Python than the matrix's does not allow."""
+    from harness.contracts.record import StateRecord
+    from harness.contracts.records import read_run
+
+    if python is None:
+        return
+    left_out = {one.cell.id: one.state for one in read_run(run.folder) if isinstance(one, StateRecord)}
+    for cell, state in left_out.items():
+        click.echo(f"not with Python {python}: {cell} ({state})", err=True)

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of the record. 1: the first."""
 
+MEASURED = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.NO_DEVICE}
+"""Outcomes that say something about the code under test."""
+
+FAILED = MEASURED - {Outcome.PASSED, Outcome.UNSUPPORTED}
+"""Outcomes of something that does not work."""
+
+KNOWN = frozenset(Outcome) - {Outcome.NOT_RUN}
+"""Outcomes that a run which goes on does not measure again."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029]")
 """JSON allows these within a text, but some readers end a line at them, and terminals obey some."""

@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from harness.contracts.numbers import check_numbers
-from harness.contracts.record import SCHEMA, CellFacts, Machine, Record, StateRecord, VariantRecord, record_line
+from harness.contracts.record import (
+    KNOWN,
+    MEASURED,
+    SCHEMA,
+    CellFacts,
+    Machine,
+    Record,
+    StateRecord,
+    VariantRecord,
+    record_line,
+)
 from harness.errors import InputError
 from harness.interface import CellState, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
-
-MEASURED = frozenset(Outcome) - {Outcome.NOT_RUN, Outcome.NO_DEVICE}
-"""Outcomes that say something about the code under test."""
-
-FAILED = MEASURED - {Outcome.PASSED, Outcome.UNSUPPORTED}
-"""Outcomes of something that does not work."""
-
-KNOWN = frozenset(Outcome) - {Outcome.NOT_RUN}
-"""Outcomes that a run which goes on does not measure again."""
 
 LASTING = KNOWN - {Outcome.TIMEOUT, Outcome.CRASHED, Outcome.OUT_OF_MEMORY}
 """Outcomes that later runs reuse: the others may have been the machine's fault."""

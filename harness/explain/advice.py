@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from harness.contracts.record import StateRecord
-from harness.contracts.records import FAILED
+from harness.contracts.record import FAILED, StateRecord
 from harness.explain.table import kind_of, label_of, releases_of
 from harness.explain.uses import COMMON_FAMILIES, COMMON_METHODS, like, method_of
 from harness.interface import Outcome

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
-from harness.contracts.record import StateRecord
-from harness.contracts.records import MEASURED, variants_in
+from harness.contracts.record import MEASURED, StateRecord
+from harness.contracts.records import variants_in
 from harness.interface import CellState, Outcome
 from harness.judge.windows import ADDED, products
 from harness.packages import EXPLAINED

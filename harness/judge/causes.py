@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
-from harness.contracts.record import VariantRecord
-from harness.contracts.records import MEASURED, place
+from harness.contracts.record import MEASURED, VariantRecord
+from harness.contracts.records import place
 from harness.interface import Outcome
 from harness.judge.cost_verdict import grows
 from harness.judge.verdicts import Judged, Verdict, defect_of

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
-from harness.contracts.records import FAILED, measured_of
+from harness.contracts.record import FAILED
+from harness.contracts.records import measured_of
 from harness.interface import Outcome, variant_id
 from harness.judge.verdicts import covers, defect_of, signature_matches
 from harness.judge.windows import VersionTable, version_of

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
-from harness.contracts.record import StateRecord, VariantRecord
-from harness.contracts.records import FAILED
+from harness.contracts.record import FAILED, StateRecord, VariantRecord
 from harness.errors import DataError
 from harness.interface import CellState, Outcome
 from harness.judge.verdicts import defect_of

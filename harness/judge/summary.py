@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
-from harness.contracts.record import Machine, StateRecord, VariantRecord
-from harness.contracts.records import MEASURED, place, place_of, read_run, variants_in
+from harness.contracts.record import MEASURED, Machine, StateRecord, VariantRecord
+from harness.contracts.records import place, place_of, read_run, variants_in
 from harness.errors import ExitStatus, UsageError
 from harness.interface import CellState
 from harness.judge.causes import Group, groups_of

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from packaging.specifiers import SpecifierSet
 
-from harness.contracts.records import FAILED, MEASURED
+from harness.contracts.record import FAILED, MEASURED
 from harness.interface import CellState, Outcome
 from harness.judge.cost_verdict import LOST, CostVerdict, judge_cost
 from harness.matrix.expected import UNATTRIBUTED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.errors import NoDeviceHere, UsageError
@@ -35,6 +35,12 @@ class Selection:
     device: str = "cpu"
     shard: tuple[int, int] | None = None
     weights: RealWeights | None = None
+
+
+def with_python(matrix: Matrix, python: str) -> Matrix:
+    """Return a matrix whose cells have another Python (a minor version); cells that become the same are one."""
+    cells = {cell.id: cell for cell in (replace(one, python=python) for one in matrix.cells)}
+    return replace(matrix, cells=tuple(cells.values()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from harness.contracts.record import VariantRecord
-from harness.contracts.records import FAILED
+from harness.contracts.record import FAILED, VariantRecord
 from harness.interface import Oracle, Outcome, variant_id
 from harness.packages import WINDOW_AXES
 from harness.report.failures import table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.contracts.records import FAILED
+from harness.contracts.record import FAILED
 from harness.environments.locks import lock_book
 from harness.environments.resolve import Lock, resolve
 from harness.errors import UsageError

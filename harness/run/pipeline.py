@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from harness.contracts.job import Request
 from harness.contracts.plan import Plan
-from harness.contracts.records import KNOWN, append_records, read_run, variants_in
+from harness.contracts.record import KNOWN
+from harness.contracts.records import append_records, read_run, variants_in
 from harness.environments.disk import keep_within_budget
+from harness.environments.interpreters import ensure_pythons
 from harness.environments.locks import lock_book
 from harness.environments.resolve import Lock, Unresolved, resolve
 from harness.errors import InputError
@@ -64,9 +66,11 @@ def run_matrix(matrix: Matrix, cases: tuple[Case, ...], selection: Selection, ru
     A record of an earlier run serves again when everything that could change it is the same,
     unless it is asked for afresh. Raises ``KeyboardInterrupt`` after the workers have ended; what they
     wrote stays, and running with the same ``run`` goes on from there. Raises :class:`UsageError` when another process
-    measures the same under this run's id.
+    measures the same under this run's id, and :class:`harness.environments.interpreters.MissingPython` before anything
+    is prepared.
     """
     planned = plan_run(matrix, cases, selection)
+    ensure_pythons(one.cell.python for one in planned)
     run.add_plan(Plan(matrix=matrix.name, title=matrix.title, device=selection.device, run=run.id), planned)
     with run.hold(one.cell.base_id for one in planned):
         whole = plan_run(matrix, cases, replace(selection, bases=())) if selection.bases else ()
