@@ -37,8 +37,14 @@ if TYPE_CHECKING:
 COMPANIONS = ("accelerate", "safetensors", "tokenizers")
 """What a user of every document has installed beside the pins; the newest of the day."""
 
-TORCH_NEEDS = ("torch", "setuptools", "sympy", "typing-extensions")
-"""Exempt from a cut-off date: torch is pinned, and may be younger than the rest of its cell."""
+_CUDA = ("cublas", "cuda-crt", "cuda-cupti", "cuda-nvcc", "cuda-nvrtc", "cuda-runtime", "cudnn-cu13", "cufft", "cufile")
+_CUDA += ("curand", "cusolver", "cusparse", "cusparselt-cu13", "nccl-cu13", "nvjitlink", "nvshmem-cu13", "nvtx", "nvvm")
+TORCH_NEEDS = (
+    *("torch", "setuptools", "sympy", "typing-extensions"),
+    *("cuda-bindings", "cuda-pathfinder", "cuda-toolkit", "triton", *(f"nvidia-{name}" for name in _CUDA)),
+)
+"""Exempt from a cut-off date: torch is pinned, and may be younger than the rest of its cell. A build for CUDA pins the
+second row, which a lock leaves out."""
 
 _PLATFORM_PACKAGES = re.compile(r"(nvidia-|cuda-|triton\b|pytorch-triton)")
 _WORDS_LIMIT = 3000
