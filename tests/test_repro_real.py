@@ -15,9 +15,9 @@ from harness.matrix.cases import find_case, load_cases
 from harness.matrix.read import load_matrix
 from harness.paths import ROOT
 from harness.repro.choose import lock_of
-from harness.repro.demonstrate import Window, read_verdict, show
+from harness.repro.demonstrate import Window, show
+from harness.repro.execute import read_verdict, run_scripts
 from harness.repro.script import script
-from harness.selfcheck.repro_check import run_scripts
 from tests.conftest import OLD_CELL
 
 if TYPE_CHECKING:

@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 COMPANIONS = ("accelerate", "safetensors", "tokenizers")
 """What a user of every document has installed beside the pins; the newest of the day."""
 
-_CUDA = ("cublas", "cuda-crt", "cuda-cupti", "cuda-nvcc", "cuda-nvrtc", "cuda-runtime", "cudnn-cu13", "cufft", "cufile")
-_CUDA += ("curand", "cusolver", "cusparse", "cusparselt-cu13", "nccl-cu13", "nvjitlink", "nvshmem-cu13", "nvtx", "nvvm")
+_CUDA = (
+    *("cublas", "cuda-crt", "cuda-cupti", "cuda-nvcc", "cuda-nvrtc", "cuda-runtime", "cudnn-cu13", "cufft", "cufile"),
+    *("curand", "cusolver", "cusparse", "cusparselt-cu13", "nccl-cu13", "nvjitlink", "nvshmem-cu13", "nvtx", "nvvm"),
+)
 TORCH_NEEDS = (
     *("torch", "setuptools", "sympy", "typing-extensions"),
     *("cuda-bindings", "cuda-pathfinder", "cuda-toolkit", "triton", *(f"nvidia-{name}" for name in _CUDA)),

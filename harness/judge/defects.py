@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -108,6 +108,8 @@ class Seen:
     name packages with the first release that is bad, and the first that is good again, where a measured neighbour with
     all else equal passes below, or above. ``windows`` are the fewest boxes of versions, specifiers by package, that
     hold every cell with a failing record, and none without one in which a variant passes that fails of it elsewhere.
+    ``repro`` is the command that writes the shortest script that shows it; ``repro-check --short --write`` keeps it,
+    for it takes running scripts.
     """
 
     records: int
@@ -118,6 +120,7 @@ class Seen:
     fixed: Mapping[str, str]
     windows: tuple[Mapping[str, str], ...]
     status: Status
+    repro: str = field(default="", compare=False)
 
     @property
     def words(self) -> str:
@@ -137,6 +140,7 @@ class Seen:
             "introduced": dict(self.introduced),
             "fixed": dict(self.fixed),
             "windows": [dict(one) for one in self.windows],
+            "repro": self.repro,
         }
         return {**lists, **{name: value for name, value in ends.items() if value}}
 
@@ -208,7 +212,7 @@ def _kept(
         return None
     at = {key: line for (section, _, key), line in lines.items() if section == "seen"}
     entry = Entry(values if isinstance(values, dict) else {}, at, problems)
-    entry.only_keys(("records", "status", "cases", "first", "last", "introduced", "fixed", "windows"))
+    entry.only_keys(("records", "status", "cases", "first", "last", "introduced", "fixed", "windows", "repro"))
     status = entry.text("status", required=True, among=tuple(Status))
     return Seen(
         records=entry.count("records"),
@@ -219,6 +223,7 @@ def _kept(
         fixed=entry.versions("fixed"),
         windows=entry.windows("windows", BOUNDED),
         status=Status(status) if status in set(Status) else Status.UNMEASURED,
+        repro=entry.text("repro"),
     )
 
 
@@ -239,8 +244,10 @@ def _sees(entry: Entry) -> Sees:
 
 
 def with_seen(path: Path, seen: Seen) -> str:
-    """Return the text of a defect's file with its ``[seen]`` table written anew."""
+    """Return the text of a defect's file with its ``[seen]`` table written anew; ``repro`` stays where it has none."""
     source = path.read_text(encoding="utf-8")
+    if not seen.repro and (kept := read_defect(path).kept):
+        seen = replace(seen, repro=kept.repro)
     head = _HEAD.match(source)
     if head is None:
         raise DataError(path, [(1, _NO_HEAD)])

@@ -18,6 +18,7 @@ from harness.interface import Outcome, variant_id
 from harness.judge.verdicts import expectation_for
 from harness.matrix.plan import Selection
 from harness.repro.choose import lock_of
+from harness.repro.execute import read_verdict
 from harness.repro.script import script
 from harness.run.pipeline import How, run_matrix
 
@@ -149,13 +150,6 @@ def show(path: Path, window: Window, record: VariantRecord) -> Shown:
         seconds=time.monotonic() - begin,
         size=(len(text.splitlines()), len(text)),
     )
-
-
-def read_verdict(output: str) -> tuple[str, str | None, str]:
-    """Read outcome, signature and words out of what a script printed; ``nothing`` when it did not come to an end."""
-    seen = re.search(r"^seen: ([\w-]+): (.*)$", output, re.MULTILINE)
-    signature = re.search(r"^signature: (.*)$", output, re.MULTILINE)
-    return (seen[1] if seen else "nothing", signature[1] if signature else None, seen[2] if seen else "")
 
 
 def _wordless(message: str) -> str:

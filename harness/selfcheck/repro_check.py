@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
 from typing import TYPE_CHECKING
 
 from harness.contracts.records import place, place_of, read_run, variants_in
 from harness.environments.build import build
-from harness.environments.index import clean_environment
 from harness.interface import variant_id
 from harness.matrix.plan import Selection
 from harness.repro.choose import lock_of
-from harness.repro.demonstrate import Shown, Window, read_verdict
+from harness.repro.demonstrate import Shown, Window
+from harness.repro.execute import read_verdict, run_scripts
 from harness.repro.script import script
 from harness.run.pipeline import How, run_matrix
 
@@ -21,35 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from harness.environments.build import Environment
     from harness.matrix.cases import Case
     from harness.matrix.spec import Cell, Matrix
     from harness.run.runs import Run
-
-DRIVER = """
-import os, runpy, sys
-overlays, behind, scripts = (one.split(os.pathsep) for one in sys.argv[1:4])
-sys.path[:0] = overlays
-sys.path += behind
-import torch, transformers
-for script in scripts:
-    sys.stdout.flush()
-    child = os.fork()
-    if child == 0:
-        for stream, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(f"{script}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-        sys.argv = [script]
-        status = 99
-        try:
-            runpy.run_path(script, run_name="__main__")
-        except SystemExit as end:
-            status = end.code
-        finally:
-            sys.stdout.flush()
-            os._exit(status)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-"""Imports torch and transformers once; each script then runs as a program of its own, in a fork."""
 
 
 def sweep(matrix: Matrix, cell: Cell, cases: Sequence[Case], run: Run) -> Iterator[Shown]:
@@ -101,20 +72,3 @@ def sizes(windows: dict[Path, Window]) -> list[tuple[str, list[int], list[int], 
         size.append(len(text))
         carries.append(bool(weights))
     return [(name, lines, size, sum(carries)) for name, (lines, size, carries) in found.items()]
-
-
-def run_scripts(paths: Sequence[Path], environment: Environment) -> list[int]:
-    """Run scripts in an environment, one after the other; give their exit statuses.
-
-    What each one prints is kept beside it, as ``NAME.py.out`` and ``NAME.py.err``.
-    """
-    lists = [os.pathsep.join(map(str, one)) for one in (environment.overlays, environment.behind, paths)]
-    done = subprocess.run(  # noqa: S603 - the interpreter of an environment that we built
-        [str(environment.python), "-P", "-c", DRIVER, *lists],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=clean_environment(os.environ),
-        cwd=paths[0].parent,
-        check=True,
-    )
-    return [int(status) for status in re.findall(r"^-?\d+$", done.stdout, re.MULTILINE)]

@@ -10,16 +10,30 @@ import click
 
 
 @click.command(epilog="Example: python -m harness.selfcheck repro-check documented --windows 15")
-@click.argument("matrix")
+@click.argument("matrix", required=False)
+@click.option("--short", is_flag=True, help="Instead: the short scripts of every live defect, as a table.")
+@click.option("--write", is_flag=True, help="With --short: into docs/repro-short.md and the defects, too.")
 @click.option("--windows", "count", type=click.IntRange(1), default=15, show_default=True, help="Expectations to show.")
 @click.option("--cell", metavar="ID", help="Instead: every variant of this cell, in the harness's own environment.")
 @click.option("--sizes", is_flag=True, help="With --cell: write the scripts, run none, and say how long they are.")
-def repro_check(matrix: str, count: int, cell: str | None, sizes: bool) -> None:  # noqa: FBT001
+def repro_check(  # noqa: PLR0917 - click gives keywords
+    matrix: str | None,
+    short: bool,  # noqa: FBT001
+    write: bool,  # noqa: FBT001
+    count: int,
+    cell: str | None,
+    sizes: bool,  # noqa: FBT001
+) -> None:
     """Run scripts of MATRIX with `uv run`, and hold each against its record.
 
     As many expectations as asked for, turn by turn from each case, and for each case one cell in which the same
     variant is expected to pass.
     """
+    if short:
+        _check_short(write=write)
+    if matrix is None:
+        message = "name a matrix, or give --short"
+        raise click.UsageError(message)
     if sizes and cell is None:
         message = "--sizes is about one cell; name it with --cell"
         raise click.UsageError(message)
@@ -51,6 +65,23 @@ def repro_check(matrix: str, count: int, cell: str | None, sizes: bool) -> None:
         )
     click.echo(f"\n{len(chosen)} scripts, {different} differ from their record; they are in {run.folder / 'repro'}")
     sys.exit(int(ExitStatus.NEEDS_A_PERSON) if different else 0)
+
+
+def _check_short(*, write: bool) -> NoReturn:
+    """Print the table of the short scripts of live defects; 1 when fewer than four in five have one."""
+    from harness.errors import ExitStatus
+    from harness.paths import ROOT
+    from harness.run.runs import new_run
+    from harness.selfcheck.short_check import ENOUGH, keep_commands, page, places, shortest, show_all, table
+
+    run = new_run("repro-check-short")
+    best = shortest(list(show_all(places(), run.folder / "repro")))
+    text, share = table(best)
+    click.echo(text, nl=False)
+    if write:
+        keep_commands(best)
+        (ROOT / "docs" / "repro-short.md").write_text(page(text), encoding="utf-8")
+    sys.exit(0 if share >= ENOUGH else int(ExitStatus.NEEDS_A_PERSON))
 
 
 def _print_sizes(matrix: str, name: str) -> None:
