@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _LIMIT_S = 60
-_PAGE = 100
-_MOST_PAGES = 30
-_AUTHOR = "github-actions[bot]"
+PAGE = 100
+MOST_PAGES = 30
+AUTHOR = "github-actions[bot]"
 """Who writes with a job's token; nobody else's comment is ever changed."""
 
 
@@ -57,8 +57,11 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 class Api:
     """GitHub's API for one repository."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        """Read repository, token and address. Raises :class:`UsageError` when one is missing."""
+    def __init__(self, environ: Mapping[str, str], permission: str = "pull-requests: write") -> None:
+        """Read repository, token and address; ``permission`` is what a refused job is told to have.
+
+        Raises :class:`UsageError` when one of the three is missing.
+        """
         names = ("GITHUB_REPOSITORY", "GITHUB_TOKEN", "GITHUB_API_URL")
         if missing := [name for name in names if not environ.get(name)]:
             message = f"{', '.join(missing)} not set; run this in a job of GitHub Actions"
@@ -68,6 +71,7 @@ class Api:
             raise UsageError(message)
         self._base = f"{environ['GITHUB_API_URL']}/repos/{environ['GITHUB_REPOSITORY']}"
         self._token = environ["GITHUB_TOKEN"]
+        self._permission = permission
 
     def pull(self, environ: Mapping[str, str]) -> int:
         """Return the number of the pull request: as it is given, else the open one whose head was measured.
@@ -89,13 +93,13 @@ class Api:
 
     def post(self, pull: int, mark: str, body: str) -> str:
         """Update our comment under a pull request, or add one; return what was done."""
-        for page in range(1, _MOST_PAGES + 1):
-            comments = self.ask("GET", f"/issues/{pull}/comments?{urlencode({'per_page': _PAGE, 'page': page})}")
+        for page in range(1, MOST_PAGES + 1):
+            comments = self.ask("GET", f"/issues/{pull}/comments?{urlencode({'per_page': PAGE, 'page': page})}")
             for one in comments:
-                if one["user"]["login"] == _AUTHOR and one["body"].startswith(mark):
+                if one["user"]["login"] == AUTHOR and one["body"].startswith(mark):
                     self.ask("PATCH", f"/issues/comments/{int(one['id'])}", {"body": body})
                     return f"updated comment {int(one['id'])} of #{pull}"
-            if len(comments) < _PAGE:
+            if len(comments) < PAGE:
                 break
         made = self.ask("POST", f"/issues/{pull}/comments", {"body": body})
         return f"added comment {int(made['id'])} to #{pull}"
@@ -117,7 +121,7 @@ class Api:
             with urllib.request.urlopen(request, timeout=_LIMIT_S) as answer:  # noqa: S310 - as above
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            message = f"{method} {path.partition('?')[0]}: {error.code}; give the job permissions: pull-requests: write"
+            message = f"{method} {path.partition('?')[0]}: {error.code}; give the job permissions: {self._permission}"
             raise EnvironmentFailure(message) from None
         except (OSError, ValueError) as error:
             message = f"{method} {path.partition('?')[0]}: {error}; run the job again"
