@@ -1,8 +1,8 @@
 """Which issues of a tracker a night opens, updates, reopens and closes (pure).
 
-An issue carries its cause in its first line, an HTML comment with JSON in it: an id, and the places (case and variant)
-that were seen to fail. A cause is recognised by its id, or else by its places: a night that measured less, or a new
-release, may name the same cause in other words.
+An issue carries its cause in its first line, an HTML comment with JSON in it: an id, the places (case and variant)
+that were seen to fail, and the cells in which they did. A cause is recognised by its id, or else by its places: a
+night that measured less, or a new release, may name the same cause in other words.
 """
 
 from __future__ import annotations
@@ -29,19 +29,29 @@ _MOST_PLACES = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """A cause that is to be told: its id, the places that fail of it (``CASE:VARIANT``), the title and the text."""
+    """A cause that is to be told: its id, the places that fail of it (``CASE:VARIANT``), their cells, a title and a text."""
 
     id: str
     places: tuple[str, ...]
+    cells: tuple[str, ...]
     title: str
     text: str
 
     @property
     def body(self) -> str:
         """Return the text of an issue, with the mark by which the next night knows it."""
-        mark = json.dumps({"cause": self.id, "places": self.places[:_MOST_PLACES]})
+        mark = json.dumps({"cause": self.id, "places": self.places[:_MOST_PLACES], "cells": self.cells})
         # Two hyphens and a bracket would end the comment.
         return f"<!-- prompt-bench {mark.replace('-->', '--')} -->\n{self.text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """What an issue says to the next night: the cause's id, the places that failed, and the cells in which they did."""
+
+    cause: str
+    places: frozenset[str]
+    cells: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,16 +64,16 @@ class Issue:
     is_ours: bool = True
 
     @property
-    def mark(self) -> tuple[str, frozenset[str]] | None:
-        """Return the cause's id and places; None for an issue of somebody else, or without a mark that can be read."""
+    def mark(self) -> Mark | None:
+        """Return what the issue is about; None for an issue of somebody else, or without a mark that can be read."""
         found = _MARK.match(self.body.replace("\r\n", "\n")) if self.is_ours else None
         try:
             data = json.loads(found.group(1)) if found else None
         except ValueError:
             return None
         match data:
-            case {"cause": str(cause), "places": list(places)}:
-                return cause, frozenset(place for place in places if isinstance(place, str))
+            case {"cause": str(cause), "places": list(places), "cells": list(cells)}:
+                return Mark(cause=cause, places=_texts(places), cells=_texts(cells))
         return None
 
 
@@ -98,10 +108,11 @@ def places_of(group: Group) -> tuple[str, ...]:
 def decide(issues: Sequence[Issue], causes: Iterable[Cause], judged: Iterable[Judged], night: str) -> list[Action]:
     """Say what is to be done so that each cause has exactly one open issue, and what is green again none.
 
-    An open issue without a cause tonight is closed only when its places were measured and are as expected: what a
-    lost shard did not measure says nothing. ``night`` is the run, named in comments.
+    An open issue without a cause tonight is closed only when its places were measured, in the cells in which they
+    failed, and are as expected: what a lost shard did not measure says nothing. Where those cells are not asked any
+    more, because newer releases are, all cells that were measured count. ``night`` is the run, named in comments.
     """
-    left = {issue.number: issue for issue in issues if issue.mark is not None}
+    left = {issue.number: (issue, issue.mark) for issue in issues if issue.mark is not None}
     actions: list[Action] = []
     for cause in causes:
         match = _match(cause, left.values())
@@ -109,49 +120,54 @@ def decide(issues: Sequence[Issue], causes: Iterable[Cause], judged: Iterable[Ju
             actions.append(Action(kind="create", number=None, title=cause.title, body=cause.body, places=cause.places))
             continue
         del left[match.number]
-        again = "" if match.is_open else f"It fails again in the night `{night}`."
         actions.append(
             Action(
                 kind="update" if match.is_open else "reopen",
                 number=match.number,
                 title=cause.title,
                 body=cause.body,
-                comment=again,
+                comment="" if match.is_open else f"It fails again in the night `{night}`.",
                 places=cause.places,
             )
         )
-    green, red = _green(judged)
-    for issue in left.values():
-        _, places = issue.mark or ("", frozenset())
-        told = [one for one in actions if one.kind != "close" and places & set(one.places)]
+    results = list(judged)
+    for issue, mark in left.values():
+        told = [one for one in actions if one.kind != "close" and mark.places & set(one.places)]
         if issue.is_open and told:
             # Two nights that saw other parts of one cause took it for two.
             actions.append(Action(kind="close", number=issue.number, comment=f"The same as #{told[0].number}."))
-        elif issue.is_open and places & green and not places & red:
-            words = f"As expected again in the night `{night}`: {len(places & green)} of its variants were measured."
+        elif issue.is_open and (count := _green(mark, results)):
+            words = f"As expected again in the night `{night}`: {count} results."
             actions.append(Action(kind="close", number=issue.number, comment=words))
     return actions
 
 
-def _match(cause: Cause, issues: Iterable[Issue]) -> Issue | None:
+def _match(cause: Cause, issues: Iterable[tuple[Issue, Mark]]) -> Issue | None:
     """Find the issue of a cause: by id, else the one that shares the most places; open ones before closed ones."""
     best: tuple[tuple[bool, bool, int, int], Issue] | None = None
-    for issue in issues:
-        name, places = issue.mark or ("", frozenset())
-        shared = len(places & set(cause.places))
-        if name != cause.id and not shared:
+    for issue, mark in issues:
+        shared = len(mark.places & set(cause.places))
+        if mark.cause != cause.id and not shared:
             continue
-        rank = (name == cause.id, issue.is_open, shared, -issue.number)
+        rank = (mark.cause == cause.id, issue.is_open, shared, -issue.number)
         if best is None or rank > best[0]:
             best = (rank, issue)
     return best[1] if best else None
 
 
-def _green(judged: Iterable[Judged]) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the places that were measured and are as expected in every cell, and those that need a person in one."""
-    green, red = set[str](), set[str]()
-    for one in judged:
-        if one.record is None or one.verdict is Verdict.UNKNOWN:
-            continue
-        (red if one.needs_a_person else green).add(place_of(one))
-    return frozenset(green - red), frozenset(red)
+def _green(mark: Mark, judged: Sequence[Judged]) -> int:
+    """Count the results that show that nothing of an issue fails any more; 0 where one fails or was not measured."""
+    asked = [one for one in judged if place_of(one) in mark.places]
+    there = [one for one in asked if one.cell in mark.cells]
+    if not there:
+        measured = {one.cell for one in asked if _is_measured(one)}
+        there = [one for one in asked if one.cell in measured]
+    return len(there) if all(_is_measured(one) and not one.needs_a_person for one in there) else 0
+
+
+def _is_measured(one: Judged) -> bool:
+    return one.record is not None and one.verdict is not Verdict.UNKNOWN
+
+
+def _texts(values: Iterable[object]) -> frozenset[str]:
+    return frozenset(value for value in values if isinstance(value, str))

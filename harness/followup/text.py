@@ -52,6 +52,7 @@ def _cause(group: Group, summary: Summary, script: str) -> Cause:
     return Cause(
         id=cause_id(group),
         places=places_of(group),
+        cells=tuple(sorted({one.cell for one in group.members})),
         title=_title(group),
         text="\n\n".join(parts)[:_MOST_CHARACTERS],
     )
