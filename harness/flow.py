@@ -8,6 +8,7 @@ records are known already, and is given those that are new.
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from harness.contracts.records import read_run
 from harness.errors import CaseError, ExitStatus, UsageError
 from harness.escape import printable
 from harness.explain.propose import proposed_diff
-from harness.judge.origin import published_with
+from harness.judge.origin import with_published
 from harness.judge.summary import summarise
 from harness.judge.verdicts import Verdict
 from harness.paths import reports_folder
@@ -71,10 +72,13 @@ def judge_and_report(
     Without any verdict that is ``watched`` the run is drawn alone, and is as expected. Raises :class:`UsageError` when
     nothing is selected.
     """
+    # Records and verdicts live until the process ends; the collector would walk through all of them again and again.
+    gc.disable()
     summary = summarise(run, cases)
     if summary.for_a_person():
         # Where something began to fail is told by the cells beside it, which other runs measured.
-        summary = replace(summary, records=tuple(published_with(run.id).records))
+        cases_for_a_person = {one.case for one in summary.for_a_person()}
+        summary = replace(summary, records=tuple(with_published(summary.records, cases_for_a_person)))
     part = summary.part(case, cells) if case or cells else summary
     found = _difference(run, summary.matrix, since)
     print_summary(part, console())

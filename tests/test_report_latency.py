@@ -51,7 +51,7 @@ def test_the_page_shows_both_arms_with_intervals_in_the_newest_cell(reports: Pat
     """Own times in milliseconds, the ratio with its interval, and what a token costs; without any link outside."""
     summary = summarise(make_run("r", ["a", "b"], [timed("a", 0.008), timed("b")]), CASES)
     rows = latency_rows(summary)
-    (newest,) = newest_rows(summary, rows)["planted"]
+    (newest,) = newest_rows([cell.id for cell in reversed(summary.cells)], rows)["planted"]
     assert (newest.cell, newest.samples) == ("b", PAIRS)
     assert newest.cached is not None
     assert newest.cached.median_ms == pytest.approx(9.3, abs=0.2)
@@ -81,7 +81,7 @@ def test_an_arm_that_did_not_run_is_left_empty() -> None:
 def test_growth_is_drawn_with_its_exponents(reports: Path) -> None:
     """Two plots for the one axis that there is, and a row for each curve."""
     summary = summarise(make_run("r", ["a"], [record("a", **growth_facts())]), CASES)
-    (section,) = growth_sections(summary)
+    (section,) = growth_sections(one.record for one in summary.judged if one.record)
     assert [one.title for one in section.plots] == ["time by new tokens", "tokens fed by new tokens"]
     write_reports(summary)
     page = (reports / "latest" / "report.html").read_text(encoding="utf-8")

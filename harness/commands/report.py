@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import click
 
 from harness.commands.options import case_option, cell_option
+from harness.errors import UsageError
 from harness.judge.verdicts import Verdict
 from harness.program import example
 
@@ -19,10 +23,18 @@ _NEVER = "never"
     help="Fail on this verdict only; repeatable (default: all of them). never: draw, and exit with 0.",
 )  # fmt: skip
 @click.option("--since", metavar="RUN", help="Say what changed since this run (default: since last time).")
+@click.option(
+    "--site", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    help="Write the published knowledge as static pages here, and draw no run.",
+)  # fmt: skip
 @case_option
 @cell_option
 def report(
-    run_id: str | None, fail_on: tuple[str, ...], since: str | None, case: str | None, cells: tuple[str, ...]
+    run_id: str | None,
+    fail_on: tuple[str, ...],
+    since: str | None,
+    site: Path | None,
+    **selected: Any,
 ) -> None:
     """Draw a run (the newest) and judge it: the exit status says the verdict.
 
@@ -34,6 +46,15 @@ def report(
     from harness.matrix.cases import load_cases
     from harness.run.runs import find_run
 
+    if site is not None:
+        if run_id or fail_on or since or any(selected.values()):
+            message = "--site DIR stands alone: it is about everything that is published; leave the rest out"
+            raise UsageError(message)
+        from harness.report.site import write_site
+
+        written = write_site(site, load_cases())
+        click.echo(f"wrote {len(written)} files; open {written[0]}")
+        return
     watched = watched_verdicts(fail_on, _NEVER)
-    status = judge_and_report(find_run(run_id), load_cases(), case=case, cells=cells, watched=watched, since=since)
+    status = judge_and_report(find_run(run_id), load_cases(), watched=watched, since=since, **selected)
     raise SystemExit(int(status))

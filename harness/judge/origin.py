@@ -35,16 +35,26 @@ def origin_of(matrices: Sequence[str], runs: Sequence[str]) -> Origin:
     Raises :class:`UsageError` when there is no such run or reference.
     """
     parts = [read_reference(name) for name in matrices] + [read_run(find_run(name).folder) for name in runs]
-    newest: dict[tuple[Any, ...], Record] = {}
-    for records in parts:
-        for record in records:
-            # Matrices name equal cells alike; each keeps its own record.
-            where = (record.cell.matrix, *place_of(record))
-            if where not in newest or record.time >= newest[where].time:
-                newest[where] = record
+    newest = _newest_of_places(record for records in parts for record in records)
     words = [f"the reference of {', '.join(matrices)}"] if matrices else []
     words += [f"run {name}" for name in runs]
-    return Origin(words=" and ".join(words), records=list(newest.values()))
+    return Origin(words=" and ".join(words), records=newest)
+
+
+def with_published(records: Iterable[Record], cases: Collection[str]) -> list[Record]:
+    """Return records and the published ones of some cases; the newest of a place counts."""
+    parts = [read_reference(name, lambda case, _: case in cases) for name in published()]
+    return _newest_of_places(record for some in (*parts, records) for record in some)
+
+
+def _newest_of_places(records: Iterable[Record]) -> list[Record]:
+    newest: dict[tuple[Any, ...], Record] = {}
+    for record in records:
+        # Matrices name equal cells alike; each keeps its own record.
+        where = (record.cell.matrix, *place_of(record))
+        if where not in newest or record.time >= newest[where].time:
+            newest[where] = record
+    return list(newest.values())
 
 
 def published_with(run_id: str | None) -> Origin:

@@ -91,6 +91,7 @@ def _facts(summary: Summary, groups: Sequence[Group], diff: str, since: Since | 
     """Return what the templates speak of; texts are printable already."""
     rows = latency_rows(summary)
     columns = across(summary)
+    newest_first = summary.cells[::-1]
     return {
         "summary": summary,
         "diff": diff,
@@ -104,10 +105,10 @@ def _facts(summary: Summary, groups: Sequence[Group], diff: str, since: Since | 
         "rows": grid_rows(summary),
         "aside": aside(summary),
         "latency_rows": rows,
-        "newest_rows": newest_rows(summary, rows),
+        "newest_rows": newest_rows([cell.id for cell in newest_first], rows),
         "scale_of": scale_of,
         "chart": CHART,
-        "growth": growth_sections(summary),
+        "growth": growth_sections(one.record for cell in newest_first for one in cell.judged if one.record),
         "legend": legend(),
         "groups": [CauseRow.of(group, summary.matrix) for group in groups],
         "most": MOST_CAUSES,

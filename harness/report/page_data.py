@@ -147,7 +147,7 @@ class _Grid:
                 row[variant] = of_detail.setdefault(detail, len(of_detail))
                 place, where = number * len(order) + variant, (cell.id, one.case, name)
                 self.places[where] = place
-                if more := _more(cell, one, of_counters, history.get(where, ())):
+                if more := _more(one, of_counters, history.get(where, ())):
                     self.more[place] = more
                 if where in before:
                     self.before[place] = before[where]
@@ -176,9 +176,7 @@ def _detail(one: Judged) -> tuple[Any, ...]:
     return one.outcome, one.label, one.needs_a_person, message[:LONGEST], signature[:LONGEST], one.defect
 
 
-def _more(
-    cell: CellSummary, one: Judged, of_counters: dict[str, int], history: Sequence[Measurement]
-) -> dict[str, Any]:
+def _more(one: Judged, of_counters: dict[str, int], history: Sequence[Measurement]) -> dict[str, Any]:
     record = one.record
     if record is None:
         return {}
@@ -186,7 +184,7 @@ def _more(
     if counters := {name: record.counters[name] for name in _COUNTERS if name in record.counters}:
         text = "\n".join(f"{name}: {_short(value)}" for name, value in counters.items())
         more["counters"] = of_counters.setdefault(text, len(of_counters))
-    if row := latency_row(cell, one):
+    if row := latency_row(record):
         more["latency"] = [
             {
                 "name": name,

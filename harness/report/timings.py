@@ -11,10 +11,10 @@ from harness.latency.statistics import FEWEST_PAIRS, level_of
 from harness.report.plot import Plot, Scale, plot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from harness.judge.summary import CellSummary, Summary
-    from harness.judge.verdicts import Judged
+    from harness.contracts.record import VariantRecord
+    from harness.judge.summary import Summary
     from harness.latency.statistics import Ratio
 
 CHART = 170
@@ -63,16 +63,17 @@ class LatencyRow:
 
 def latency_rows(summary: Summary) -> list[LatencyRow]:
     """List every variant that was timed, by case and variant, the cells in order of their versions."""
-    rows = [row for cell in summary.cells for one in cell.judged if (row := latency_row(cell, one)) is not None]
+    rows = [row for one in summary.judged if one.record and (row := latency_row(one.record)) is not None]
     return sorted(rows, key=lambda row: (row.case, row.variant))
 
 
-def newest_rows(summary: Summary, rows: list[LatencyRow]) -> dict[str, list[LatencyRow]]:
-    """Return the rows of each case in the newest cell that has any of it."""
+def newest_rows(cells: Iterable[str], rows: list[LatencyRow]) -> dict[str, list[LatencyRow]]:
+    """Return the rows of each case in the first of the cells that has any of it."""
+    ids = list(cells)
     found: dict[str, list[LatencyRow]] = {}
     for case in dict.fromkeys(row.case for row in rows):
-        for cell in reversed(summary.cells):
-            if mine := [row for row in rows if row.case == case and row.cell == cell.id]:
+        for cell in ids:
+            if mine := [row for row in rows if row.case == case and row.cell == cell]:
                 found[case] = mine
                 break
     return found
@@ -93,19 +94,15 @@ class GrowthSection:
     curves: tuple[Curve, ...]
 
 
-def growth_sections(summary: Summary) -> list[GrowthSection]:
-    """Draw the growth of each variant that has it, in the newest cell that has it."""
+def growth_sections(records: Iterable[VariantRecord]) -> list[GrowthSection]:
+    """Draw the growth of each variant that has it, from the first record that has it."""
     sections: dict[str, GrowthSection] = {}
-    for cell in reversed(summary.cells):
-        for one in cell.judged:
-            curves = curves_of(one.record) if one.record and "growth" in one.record.counters else []
-            name = f"{one.case} {_name(one)}"
-            if curves and name not in sections:
-                sections[name] = GrowthSection(
-                    title=f"{_name(one)}, {_versions(one)}",
-                    plots=tuple(_plots(curves)),
-                    curves=tuple(curves),
-                )
+    for record in records:
+        name = f"{record.case} {_name(record)}"
+        if "growth" in record.counters and name not in sections and (curves := curves_of(record)):
+            sections[name] = GrowthSection(
+                title=f"{_name(record)}, {_versions(record)}", plots=tuple(_plots(curves)), curves=tuple(curves)
+            )
     return list(sections.values())
 
 
@@ -132,16 +129,15 @@ def _times(curve: Curve) -> tuple[str, str, list[tuple[float, float, float, floa
     return curve.arm, curve.arm, points
 
 
-def latency_row(cell: CellSummary, one: Judged) -> LatencyRow | None:
-    """Return the row of a variant in a cell; None where it was not timed."""
-    record = one.record
-    if record is None or not record.latency or not (arms := arms_of(record)).keys() & set(ARMS):
+def latency_row(record: VariantRecord) -> LatencyRow | None:
+    """Return the row of a record; None where it was not timed."""
+    if not record.latency or not (arms := arms_of(record)).keys() & set(ARMS):
         return None
     return LatencyRow(
-        case=one.case,
-        variant=_name(one),
-        cell=cell.id,
-        versions=_versions(one),
+        case=record.case,
+        variant=_name(record),
+        cell=record.cell.id,
+        versions=_versions(record),
         cached=_arm(arms.get("cached")),
         uncached=_arm(arms.get("uncached")),
         ratio=cached_over_uncached(record),
@@ -168,10 +164,10 @@ def _arm(series: Mapping[str, Any] | None) -> ArmRow | None:
     )
 
 
-def _name(one: Judged) -> str:
-    return " ".join(value for axis, value in one.variant.items() if axis not in {"device", "dtype", "aspect"})
+def _name(record: VariantRecord) -> str:
+    return " ".join(value for axis, value in record.variant.items() if axis not in {"device", "dtype", "aspect"})
 
 
-def _versions(one: Judged) -> str:
-    versions = one.record.cell.packages if one.record else {}
+def _versions(record: VariantRecord) -> str:
+    versions = record.cell.packages
     return f"peft {versions.get('peft')}, transformers {versions.get('transformers')}"
