@@ -118,6 +118,8 @@ def _learn(trial: Trial, model: Any, layout: str) -> None:
         inputs["decoder_input_ids"] = batch.ids
     logits = model(input_ids=batch.ids, attention_mask=batch.mask, **inputs).logits[:, -batch.ids.shape[1] :]
     total = torch.stack([_weighed(row[place]) for row, place in zip(logits, batch.places, strict=True)]).sum()
+    # Otherwise backward raises: what gets no gradient at all is a wrong answer, and no accident.
+    trial.expect(total.requires_grad, "no gradient reaches the adapter")
     model.zero_grad()
     total.backward()
 
