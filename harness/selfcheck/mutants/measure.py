@@ -51,7 +51,7 @@ CASES = (
 
 RING = 4
 OTHERS = 1
-"""How many variants of a case that differ in family or row alone are asked: of the cases of the matrix ``references``,
+"""How many variants of a case that differ in family alone are asked: of the cases of the matrix ``references``,
 and of the others. What a mutant changes it seldom changes for one family."""
 
 LORA = "lora"
@@ -234,14 +234,15 @@ def requests_of(cell: Cell, lock: Lock, cases: tuple[Case, ...], expression: str
 
 
 def few_of_each(requests: Iterable[Request], ring: set[str]) -> list[Request]:
-    """Pick :data:`RING` of the variants that differ in family or row alone, :data:`OTHERS` of cases out of the ring."""
+    """Pick :data:`RING` of the variants that differ in family alone, :data:`OTHERS` of cases out of the ring."""
     groups: dict[tuple[str, ...], list[Request]] = defaultdict(list)
     for one in requests:
-        groups[one.case, *(value for axis, value in one.variant.items() if axis not in {"model", "row"})].append(one)
+        groups[one.case, *(value for axis, value in one.variant.items() if axis != "model")].append(one)
     chosen = []
-    for (case, *_), alike in groups.items():
+    for alike in groups.values():
         alike.sort(key=lambda one: hashlib.sha256(variant_id(one.variant).encode()).hexdigest())
-        chosen += alike[: RING if case in ring else OTHERS]
+        # The rows of a plan are many already, and each has settings that no other has.
+        chosen += alike[: RING if alike[0].case in ring and "row" not in alike[0].variant else OTHERS]
     return chosen
 
 
