@@ -142,8 +142,8 @@ def _cpt(trial: Trial) -> None:
     if trial.layout == "decayed":
         options |= {"opt_weighted_loss_type": "decay", "opt_loss_decay_factor": DECAY}
     if trial.layout == "bounded":
-        # Some of the changes are longer than that, which is times 0.18 at this hidden size, and some are not.
-        options |= {"opt_projection_epsilon": 37.0, "opt_projection_format_epsilon": 34.0}
+        # Times 0.18 at this hidden size, so that changes of a length near 6.4 are cut, each kind to its own.
+        options |= {"opt_projection_epsilon": 20.0, "opt_projection_format_epsilon": 30.0}
     model = adapted(trial, **options)
     base = bare_model(trial.model, device)
     stored = in_memory(model, trial.method)
