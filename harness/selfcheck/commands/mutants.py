@@ -20,7 +20,7 @@ SEED = 13
 
 @click.command(epilog="Example: python -m harness.selfcheck mutants --release 0.21.2 --name 'cpt-*' --generated 0")
 @click.option("--release", "releases", metavar="VERSION", multiple=True, help="Releases of peft (default: all three).")
-@click.option("--name", default="*", metavar="PATTERN", help="Mutants made by hand whose name matches.")
+@click.option("--name", "names", metavar="PATTERN", multiple=True, help="Mutants by hand of this name (default: all).")
 @click.option("--case", metavar="EXPR", help="Ask these cases alone.")
 @click.option("--generated", "count", type=click.IntRange(0), default=40, show_default=True, help="Made by a program.")
 @click.option("--seed", type=int, default=SEED, show_default=True, help="Which of those.")
@@ -29,7 +29,7 @@ SEED = 13
 @click.option("--write", is_flag=True, help="Measure nothing: write docs/mutants.md from what was measured.")
 def mutants(
     releases: tuple[str, ...],
-    name: str,
+    names: tuple[str, ...],
     case: str | None,
     count: int,
     seed: int,
@@ -59,12 +59,13 @@ def mutants(
     for cell in CELLS:
         if releases and not any(cell.startswith(f"peft{release}-") for release in releases):
             continue
-        names = results.watchers() if quick else None
-        release = Release(load_matrix("references"), load_cases(), cell, expression=case or CASES, names=names)
+        asked = results.watchers() if quick else None
+        release = Release(load_matrix("references"), load_cases(), cell, expression=case or CASES, names=asked)
         try:
             outcomes = Counter(release.trace().values())
             click.echo(f"peft {release.version} ({release.beside}) without a fault: {_counted(outcomes)}")
-            chosen = [one for one in by_hand if fnmatch.fnmatch(one.name, name) and release.version in one.releases]
+            here = [one for one in by_hand if release.version in one.releases]
+            chosen = [one for one in here if any(fnmatch.fnmatch(one.name, name) for name in names or ("*",))]
             click.echo(f"{len(chosen)} faults by hand, {count} by a program with seed {seed}")
             keep = Results.keep if not quick else Results.keep_caught
             told += _plant(release, chosen, results, "by hand", keep, afresh=afresh)
