@@ -36,7 +36,7 @@ def table(by_hand: Sequence[Mutant], results: Results, seed: int) -> str:
     """Write the page from the verdicts about mutants that still exist."""
     named = {one.name: one for one in by_hand}
     releases = sorted({release for release, _ in results.verdicts}, key=lambda text: [*map(int, text.split("."))])
-    hand = [one for one in results.verdicts.values() if one.name in named and one.digest == named[one.name].digest]
+    hand = [one for one in results.verdicts.values() if one.name in named and _still(one, named[one.name])]
     made = [one for one in results.verdicts.values() if one.name not in named and ".py:" in one.name]
     parts = [_HEAD.format(seed=seed), "## How many\n", _counts(releases, hand, made)]
     parts += ["## Made by hand\n", _by_hand(by_hand, releases, hand)]
@@ -47,6 +47,11 @@ def table(by_hand: Sequence[Mutant], results: Results, seed: int) -> str:
         _list(one for one in made if one.caught == "equivalent"),
     ]
     return "\n".join(parts)
+
+
+def _still(verdict: Verdict, mutant: Mutant) -> bool:
+    """Return whether a verdict is about this mutant as it is now."""
+    return verdict.digest == mutant.digest and verdict.release in mutant.releases
 
 
 def _counts(releases: Sequence[str], hand: Sequence[Verdict], made: Sequence[Verdict]) -> str:
@@ -69,7 +74,10 @@ def _by_hand(by_hand: Sequence[Mutant], releases: Sequence[str], verdicts: Itera
         f"| --- | --- | {' | '.join('---' for _ in releases)} |",
     ]
     for mutant in by_hand:
-        cells = [_seen(found.get((release, mutant.name))) for release in releases]
+        cells = [
+            _seen(found.get((release, mutant.name))) if release in mutant.releases else "no such line"
+            for release in releases
+        ]
         lines.append(f"| {mutant.name} | {mutant.wrong} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
