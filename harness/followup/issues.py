@@ -29,7 +29,7 @@ _MOST_PLACES = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """A cause that is to be told: its id, the places that fail of it (``CASE:VARIANT``), their cells, a title and a text."""
+    """A cause that is to be told; ``places`` are what fails of it as ``CASE:VARIANT``, ``cells`` where it does."""
 
     id: str
     places: tuple[str, ...]
