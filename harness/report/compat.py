@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from packaging.version import InvalidVersion, Version
 
-from harness.contracts.record import StateRecord, VariantRecord
-from harness.contracts.records import FAILED, MEASURED
+from harness.contracts.record import FAILED, MEASURED, StateRecord, VariantRecord
 from harness.interface import Outcome
 from harness.packages import WINDOW_AXES
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from markupsafe import Markup
 
-from harness.contracts.record import StateRecord, VariantRecord
-from harness.contracts.records import FAILED, MEASURED, read_run, variants_in
+from harness.contracts.record import FAILED, MEASURED, StateRecord, VariantRecord
+from harness.contracts.records import read_run, variants_in
 from harness.errors import HarnessError
 from harness.escape import printable
 from harness.interface import Outcome, variant_id

@@ -53,7 +53,8 @@ def follow_up(run_id: str | None, dry_run: bool, confirm: bool) -> None:  # noqa
 
 def _confirmed(causes: list[Cause], summary: Summary) -> list[Cause]:
     """Measure the first place of each cause again, in the cell in which it failed; leave out what passes now."""
-    from harness.contracts.records import FAILED, read_run, variants_in
+    from harness.contracts.record import FAILED
+    from harness.contracts.records import read_run, variants_in
     from harness.followup.issues import place_of
     from harness.followup.text import groups_to_tell
     from harness.judge.windows import ADDED
