@@ -241,3 +241,27 @@ def test_the_command_gives_all_that_it_rests_on_in_json(run: Run) -> None:
     assert data["ranges"][0]["pip"].startswith("pip install peft==0.9.0 transformers==4.40.2")
     assert data["failing"][0]["outcome"] == "error"
     assert len(data["failing"][0]["pairs"]) == 4
+
+
+@pytest.mark.slow
+def test_the_asked_cell_is_measured_and_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no record of the run named speaks of is measured in a real environment, and the answer rests on it."""
+    monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
+    write_run(Run(id="planted"), [record({"peft": "0.21.2", "transformers": "5.23.0"}, "error", variant=PREFIX)])
+    words = [
+        "--run",
+        "planted",
+        "--method",
+        "p_tuning",
+        "--model",
+        "llama",
+        "--peft",
+        "0.21",
+        "--transformers",
+        "5.23.0",
+    ]
+    before = CliRunner().invoke(cli, ["advise", *words])
+    assert "Nothing was measured of p-tuning on Llama with peft 0.21 and transformers 5.23.0." in before.output
+    after = CliRunner().invoke(cli, ["advise", *words, "--measure"])
+    assert "Yes: p-tuning on Llama works with peft 0.21.2 and transformers 5.23.0." in after.output
+    assert after.exit_code == 0
