@@ -92,6 +92,27 @@ def test_the_first_line_answers_in_at_most_twelve_lines(question: str) -> None:
     assert done.exit_code == status
 
 
+def test_without_a_question_it_is_said_how_things_stand() -> None:
+    """One screen: the newest releases first, then each common method, then what to ask."""
+    done = CliRunner().invoke(cli, ["advise"])
+    lines = done.output.splitlines()
+    assert lines[0].startswith("The newest releases measured, peft 0.21.2 and transformers 5.24.0: prompt learning")
+    assert [line.split("  ")[1] for line in lines if line.startswith("  p")] == [
+        "prompt tuning",
+        "prefix tuning",
+        "p-tuning",
+    ]
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 100
+
+
+def test_all_adds_a_line_for_each_case() -> None:
+    """What else was measured of the question, with the range or the defects."""
+    done = CliRunner().invoke(cli, ["advise", "--method", "prompt_tuning", "--model", "opt", "--all"])
+    assert "\nsave_and_load: peft 0.20.0 to 0.21.2 with transformers 5.21.1 to 5.24.0\n" in done.output
+    assert max(map(len, done.output.splitlines())) <= 100
+
+
 def test_only_the_records_of_the_question_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """All published records are asked, and most lines are passed over: that is what keeps the answer quick."""
     decoded = []

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from harness.contracts.record import Record
     from harness.explain.advice import Advice, Point
+    from harness.judge.defects import Defect
     from harness.matrix.cases import Case
 
 
@@ -85,7 +86,7 @@ def advise(use_name: str | None, expression: str | None, **options: Any) -> None
     else:
         click.echo("\n".join(wording.lines()))
     if options["everything"]:
-        _print_cases(options)
+        _print_cases(options, asker.defects)
     sys.exit(int(_status(advice) if pair is None else _status_of_pair(advice, pair)))
 
 
@@ -101,22 +102,31 @@ def _installed(options: dict[str, Any]) -> str:
     return found.where
 
 
-def _print_cases(options: Mapping[str, Any]) -> None:
+def _print_cases(options: Mapping[str, Any], defects: Mapping[str, Defect]) -> None:
     """Print the answer for each case that was measured of what is asked for."""
     from harness.report.advice import Wording, wrap
 
     for case in load_cases(whole=()):
-        asker = Asker(None, case.name, options)
+        # Who names a family does not ask about what has none.
+        if options["model"] and not any("model" in variant for variant in case.variants):
+            continue
+        asker = Asker(None, case.name, options, defects)
         advice = asker.advice()
         if advice.own:
             told = Wording(advice, asker.defects, asker.origin.words)
-            click.echo("\n".join(wrap(f"{case.name}: {told.headline()}")))
+            click.echo("\n".join(wrap(f"{case.name}: {told.brief()}")))
 
 
 class Asker:
     """Reads what was asked for on the command line, and the records that answer it."""
 
-    def __init__(self, use_name: str | None, expression: str | None, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        use_name: str | None,
+        expression: str | None,
+        options: Mapping[str, Any],
+        defects: Mapping[str, Defect] | None = None,
+    ) -> None:
         """Read the options. Raises :class:`UsageError` for what no case or release is called."""
         from harness.judge.defects import cause_of, load_defects
 
@@ -131,7 +141,7 @@ class Asker:
         )
         self.matrices, self.runs = tuple(options["matrices"]), tuple(options["runs"])
         self.origin = asked_origin(self.matrices, self.runs, names, self.selected)
-        self.defects = load_defects()
+        self.defects = load_defects() if defects is None else defects
         self.cause = cause_of(self.cases, self.defects)
         typed_versions = {name: options[name.replace("-", "_")] for name in EXPLAINED}
         self.versions = {

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts.record import StateRecord, record_data, record_line
@@ -56,7 +57,8 @@ def read_reference(name: str, wanted: Callable[[str, Mapping[str, str]], bool] |
         )
         raise UsageError(message)
     shared = Shared()
-    lines = enumerate(gzip.decompress(path.read_bytes()).splitlines(), 1)
+    facts = path.stat()
+    lines = enumerate(_lines(path, facts.st_mtime_ns, facts.st_size), 1)
     if wanted is None:
         return [read_record(line, f"{path}:{number}", shared) for number, line in lines]
     takes: dict[tuple[bytes, bytes], bool] = {}
@@ -68,6 +70,12 @@ def read_reference(name: str, wanted: Callable[[str, Mapping[str, str]], bool] |
         if found is None or takes[about]:
             records.append(read_record(line, f"{path}:{number}", shared))
     return records
+
+
+@lru_cache(maxsize=16)
+def _lines(path: Path, _modified: int, _size: int) -> list[bytes]:
+    """Return the lines of a reference; a process that asks several questions reads a file once, unless it changes."""
+    return gzip.decompress(path.read_bytes()).splitlines()
 
 
 def published() -> list[str]:

@@ -87,6 +87,13 @@ class Wording:
     def _what(fault: Fault) -> str:
         return _FAILS.get(fault.outcome, fault.outcome)
 
+    def brief(self) -> str:
+        """Return the answer without what is asked: a range that works, else the defects that are met."""
+        if self.advice.ranges:
+            return f"{self.range(self.advice.ranges[0])}{self._attached(self.advice.ranges[0])}{self._until()}"
+        names = dict.fromkeys(self.name(one.fault) for one in self._main_faults())
+        return f"no pair passes all of it: {', '.join(names)}"
+
     def pair_lines(self, point: Point, where: str) -> list[str]:
         """Return the answer for one pair: is it safe, what fails, and the pin that mends it."""
         advice, pair = self.advice, self.pair(point)
