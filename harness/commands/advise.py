@@ -12,7 +12,6 @@ import click
 
 from harness.commands.options import matrix_option, run_option
 from harness.errors import ExitStatus, UsageError
-from harness.explain.advice import Subject, is_within
 from harness.explain.filters import NEWEST, specifier
 from harness.explain.uses import COMMON_FAMILIES, COMMON_METHODS, DEFAULT, USES, Use, method_of, typed
 from harness.interface import variant_id
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from harness.contracts.record import Record
-    from harness.explain.advice import Advice, Point
+    from harness.explain.advice import Advice, Point, Subject
     from harness.judge.defects import Defect
     from harness.matrix.cases import Case
 
@@ -182,6 +181,7 @@ class Asker:
 
         Raises :class:`UsageError` where no release that is known is within the bounds.
         """
+        from harness.explain.advice import Subject
         from harness.matrix.plan import Selection
         from harness.matrix.spec import Cell, Matrix
         from harness.paths import reports_folder
@@ -222,6 +222,7 @@ class Asker:
         from packaging.version import Version
 
         from harness.environments.releases import known_releases
+        from harness.explain.advice import is_within
         from harness.explain.table import label_of, releases_of
 
         spec = self.versions.get(package, "")
