@@ -186,6 +186,19 @@ def mutants(session: nox.Session) -> None:
     selfcheck(session, "mutants", *session.posargs)
 
 
+@nox.session(default=False)
+def page(session: nox.Session) -> None:
+    """Use the page of a run and the site in headless Chromium (CHROMIUM names it), and hold them against axe-core."""
+    install(session, "page")
+    session.run("python", "-m", "harness.selfcheck", "page", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["harness"], default=False)
+def load(session: nox.Session) -> None:
+    """Take 100,000 made-up records into the store and draw their report: time, memory and sizes within bounds."""
+    selfcheck(session, "load", *session.posargs)
+
+
 @nox.session(name="repro-check", venv_backend="none", requires=["harness"], default=False)
 def repro_check(session: nox.Session) -> None:
     """Run the scripts of fifteen known defects with uv, and hold each against its record."""

@@ -265,28 +265,33 @@ class _Spots:
     """The records of one variant by the versions of their cells; lines along one package are found at once."""
 
     def __init__(self, case: Case, records: Sequence[VariantRecord]) -> None:
-        ranks = {axis: _ranks(records, axis) for axis in TOLD_PACKAGES}
+        texts = {id(record.cell): {axis: _text(record, axis) for axis in TOLD_PACKAGES} for record in records}
+        ranks = {axis: _ranks({one[axis] for one in texts.values()}) for axis in TOLD_PACKAGES}
         self.all: list[_Spot] = []
         self.by_window: dict[tuple[int, ...], list[_Spot]] = defaultdict(list)
         self.lines: dict[tuple[int, tuple[int, ...]], list[_Spot]] = defaultdict(list)
-        self._of: dict[int, _Spot] = {}
+        self._of: dict[tuple[str | None, ...], _Spot] = {}
         for record in records:
             spot = _Spot(
                 record=record,
-                window=tuple(ranks[axis][_text(record, axis)] for axis in WINDOW_AXES),
-                rest=tuple(ranks[axis][_text(record, axis)] for axis in _OTHER_AXES),
+                window=tuple(ranks[axis][texts[id(record.cell)][axis]] for axis in WINDOW_AXES),
+                rest=tuple(ranks[axis][texts[id(record.cell)][axis]] for axis in _OTHER_AXES),
                 is_open=defect_of(case, record) == UNATTRIBUTED,
             )
             self.all.append(spot)
             self.by_window[spot.window].append(spot)
-            self._of[id(record)] = spot
+            self._of[_measurement(record)] = spot
             for index in range(len(WINDOW_AXES)):
                 self.lines[index, _without(spot.window, index)].append(spot)
         self.has_otherwise = not all(spot.is_open for spot in self.all)
 
+    def has(self, record: VariantRecord) -> bool:
+        """Return whether a record is one of them."""
+        return _measurement(record) in self._of
+
     def spot(self, record: VariantRecord) -> _Spot:
         """Return the place of a record that was given."""
-        return self._of.get(id(record)) or next(one for one in self.all if one.record == record)
+        return self._of[_measurement(record)]
 
     def along(self, spot: _Spot, axis: str) -> list[_Spot]:
         """List the records in cells that differ from a record's in one package alone, or in none."""
@@ -306,10 +311,19 @@ class _Spots:
         """
         if not self.has_otherwise:
             return None
-        near = [one for axis in TOLD_PACKAGES for one in self.along(spot, axis) if not one.is_open]
-        near = [one for one in near if _changes(one, spot)]
-        far = near or [one for one in self.all if not one.is_open and _changes(one, spot)]
-        return min(far, key=lambda one: _distance(one, spot), default=None)
+        near = (one for axis in TOLD_PACKAGES for one in self.along(spot, axis))
+        return _nearest_of(near, spot) or _nearest_of(self.all, spot)
+
+
+def _nearest_of(spots: Iterable[_Spot], spot: _Spot) -> _Spot | None:
+    """Return the nearest record that needs no cause and is of another cell; the first of equally near ones."""
+    best: tuple[tuple[int, int, int], _Spot] | None = None
+    for one in spots:
+        if not one.is_open and (changes := _changes(one, spot)):
+            distance = len(changes), sum(map(abs, changes)), sum(change > 0 for change in changes)
+            if best is None or distance < best[0]:
+                best = distance, one
+    return best[1] if best else None
 
 
 class _Neighbours:
@@ -326,11 +340,12 @@ class _Neighbours:
     def step(self, record: VariantRecord) -> _Step:
         """Return the step from the nearest cell in which the variant does otherwise to where it fails so first."""
         place = _place(record)
-        if place not in self._spots:
+        spots = self._spots.get(place)
+        if spots is None or not spots.has(record):
             there = self._found[place]
-            known = any(one is record or one == record for one in there)
-            self._spots[place] = _Spots(self._cases[record.case], there if known else [*there, record])
-        spots = self._spots[place]
+            if _measurement(record) not in map(_measurement, there):
+                there.append(record)
+            spots = self._spots[place] = _Spots(self._cases[record.case], there)
         spot = spots.spot(record)
         found = spots.nearest(spot)
         if found is None:
@@ -351,11 +366,15 @@ class _Neighbours:
         return _Step(key=(way, axis, _text(first, axis)), words=words)
 
 
-def _ranks(records: Iterable[VariantRecord], axis: str) -> dict[str, int]:
-    """Number the versions of a package in their order; what is no version comes first."""
-    texts = {_text(record, axis) for record in records}
-    versions = sorted({_parsed(text) for text in texts})
-    return {text: versions.index(_parsed(text)) for text in texts}
+def _measurement(record: VariantRecord) -> tuple[str | None, ...]:
+    """Return what names a record among those of its variant."""
+    return record.cell.matrix, record.cell.id, record.run, record.time, record.key
+
+
+def _ranks(texts: Iterable[str]) -> dict[str, int]:
+    """Number versions in their order; what is no version comes first."""
+    versions = {version: rank for rank, version in enumerate(sorted({_parsed(text) for text in texts}))}
+    return {text: versions[_parsed(text)] for text in texts}
 
 
 def _without(ranks: tuple[int, ...], index: int) -> tuple[int, ...]:
@@ -367,11 +386,6 @@ def _changes(one: _Spot, other: _Spot) -> list[int]:
     if one.window != other.window:
         return [mine - its for mine, its in zip(one.window, other.window, strict=True) if mine != its]
     return [mine - its for mine, its in zip(one.rest, other.rest, strict=True) if mine != its]
-
-
-def _distance(one: _Spot, other: _Spot) -> tuple[int, int, int]:
-    changes = _changes(one, other)
-    return len(changes), sum(map(abs, changes)), sum(change > 0 for change in changes)
 
 
 def _place(record: VariantRecord) -> tuple[str, ...]:

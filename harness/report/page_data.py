@@ -70,7 +70,10 @@ def page_data(
         or ["peft", "transformers"],
         "marks": {str(outcome): mark for outcome, mark in MARKS.items()},
         "count": len(data.places),
-        "cases": [{"name": case.name, "document": case.document, "summary": case.summary} for case in summary.cases]
+        "cases": [
+            {"name": case.name, "document": case.document, "summary": case.summary.replace("``", "")}
+            for case in summary.cases
+        ]
         + [{"name": name, "document": None, "summary": ""} for name in strangers],
         "defects": {
             name: {"title": defects[name].title, "words": f"{defects[name].words}. {defects[name].way_round}."}

@@ -265,7 +265,7 @@ class _Site:
             {
                 "title": title, "pages": _PAGES, "page": path, "root": "../" * path.count("/"), "newest": self.newest,
                 "records": len(self.records), "time": self.compat.time, "defects": self.defects, "letters": LETTERS,
-                "program": PROGRAM, "marks": MARKS, "Status": Status, **facts,
+                "program": PROGRAM, "maps": tuple(self.compat.methods), "marks": MARKS, "Status": Status, **facts,
             }
         )  # fmt: skip
         self._text(path, text)
@@ -409,8 +409,10 @@ def night_data(date: str, records: Sequence[Record], before: Mapping[str, Any] |
         ]
     changes.sort(key=lambda one: (one["now"][0] == "passed", one["role"], one["variant"]))
     counts = Counter(outcome for found in results.values() for outcome, *_ in found.values())
+    defects = Counter(defect for found in results.values() for _, _, defect in found.values() if defect)
     return {
         "date": date,
+        "defects": dict(defects.most_common()),
         "before": before["date"] if before else "",
         "pairs": [list(pair) for pair in pairs],
         "counts": dict(counts.most_common()),

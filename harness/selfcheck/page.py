@@ -7,6 +7,7 @@ distribution (``CHROMIUM`` names it where it is not on the path).
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,12 +21,12 @@ from harness.judge.reference import read_reference
 from harness.packages import PACKAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from harness.contracts.record import Record
 
-WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 480, "height": 800}
+WIDE, NARROW = {"width": 1100, "height": 620}, {"width": 480, "height": 800}
 FILTER_MS = 200
 """A filter answers within so many milliseconds."""
 
@@ -130,3 +131,145 @@ def check_accessibility(page: Any, name: str, found: Findings) -> None:
         if one["impact"] in {"serious", "critical"}:
             where = "; ".join(str(node["target"]) for node in one["nodes"][:3])
             found.problems.append(f"{name}: {one['id']} ({one['impact']}): {one['help']}: {where}")
+
+
+def check_report(page: Any, found: Findings) -> None:
+    """Use the page of a run: filters and the address, keyboard, panel, copy."""
+    count = "document.getElementById('count').textContent"
+    whole = page.evaluate(count)
+    page.select_option("#f-method", "prefix_tuning")
+    page.select_option("#f-family", "llama")
+    found.expect("report: a filter changes the count", holds=page.evaluate(count) != whole)
+    found.expect(
+        "report: the address keeps the filters", holds="method=prefix_tuning" in page.url and "family=llama" in page.url
+    )
+    labels = page.locator("#canvas [role=rowheader]").all_inner_texts()
+    found.expect(
+        "report: rows are of the method alone",
+        holds=bool(labels) and all("llama prefix_tuning" in one for one in labels),
+    )
+    milliseconds = page.evaluate(_TIMED)
+    found.expect(f"report: a filter takes {milliseconds:.0f} ms", holds=milliseconds <= FILTER_MS)
+    address, filtered = page.url, page.evaluate(count)
+    page.goto("about:blank")
+    page.goto(address)
+    found.expect("report: the address brings the filters back", holds=page.evaluate(count) == filtered)
+    page.fill("#f-q", "no such words anywhere")
+    found.expect("report: a search without results says so", holds=page.evaluate(count).startswith("0 of"))
+    page.click("#reset")
+    found.expect("report: Clear brings everything back", holds=page.evaluate(count) == whole)
+    at = "document.activeElement.dataset.at"
+    page.locator("#canvas [data-at='0,0']").focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    found.expect("report: arrow keys move through the grid", holds=page.evaluate(at) == "2,1")
+    page.keyboard.press("Control+End")
+    last = page.evaluate(at)
+    found.expect("report: the last result is reached by keyboard", holds=last not in {None, "2,1"})
+    page.keyboard.press("Enter")
+    found.expect(
+        "report: Enter opens the panel and moves there", holds=page.evaluate("document.activeElement.id") == "close"
+    )
+    found.expect("report: the address names the result", holds="cell=" in page.url and "variant=" in page.url)
+    words = page.locator("#panel").inner_text()
+    found.expect("report: the panel names lock and commands", holds="sha256:" in words and "--case" in words)
+    page.locator("#panel .copy button").first.click()
+    page.wait_for_function("document.querySelector('#panel .copy [role=status]').textContent.includes('copied')")
+    copied, shown = page.evaluate("navigator.clipboard.readText()"), page.locator("#panel .copy pre").first.inner_text()
+    found.expect("report: the command is on the clipboard", holds=copied.strip() == shown.strip())
+    page.keyboard.press("Escape")
+    found.expect(
+        "report: Escape closes the panel and returns", holds=page.is_hidden("#panel") and page.evaluate(at) == last
+    )
+
+
+_SCROLL_MS = 700
+_TIMED = """() => {
+  const field = document.getElementById("f-q"), begin = performance.now();
+  field.value = "llama";
+  field.dispatchEvent(new Event("input"));
+  document.getElementById("canvas").getBoundingClientRect();
+  const took = performance.now() - begin;
+  field.value = "";
+  field.dispatchEvent(new Event("input"));
+  return took;
+}"""
+
+
+def check_questions(page: Any, found: Findings, picture: Callable[[str], None]) -> None:
+    """Answer the three questions from the first page of the site, in at most two clicks each."""
+    first = page.url
+    found.expect(
+        "site: the first page says what is live", holds="live on peft" in page.locator(".verdict").inner_text()
+    )
+    picture("broken")
+    page.locator("a", has_text="prefix tuning").first.click()
+    page.locator("#map tbody th button", has_text="0.13.2").click()
+    answer = page.locator("#answer").inner_text()
+    found.expect("site: which transformers for peft 0.13.2", holds="peft 0.13.2" in answer and "works" in answer)
+    found.expect("site: the address keeps the question", holds="peft=0.13.2" in page.url)
+    page.wait_for_timeout(_SCROLL_MS)
+    inside = page.locator("#answer").evaluate("one => one.getBoundingClientRect().top >= 0")
+    found.expect("site: the answer is in view", holds=inside)
+    picture("versions")
+    page.goto(first)
+    page.locator("nav a", has_text="Nights").click()
+    page.locator("main h2 a").first.click()
+    found.expect("site: a night says what changed", holds="night" in page.locator("h1").inner_text().lower())
+    picture("night")
+
+
+def check_links(folder: Path, found: Findings) -> None:
+    """Follow every relative link of every page of a site to its file."""
+    for path in sorted(folder.rglob("*.html")):
+        for link in re.findall(r'(?:href|src)="([^"#:]+)(?:#[^"]*)?"', path.read_text(encoding="utf-8")):
+            found.expect(f"{path.relative_to(folder)}: leads to {link}", holds=(path.parent / link).is_file())
+
+
+def draw(matrix: str, folder: Path) -> tuple[Path, Path]:
+    """Draw the page of a run of published records, and the site; return the page and the site's folder."""
+    from harness.judge.summary import summarise
+    from harness.matrix.cases import load_cases
+    from harness.report.files import write_reports
+    from harness.report.site import write_site
+    from harness.run.runs import Run
+
+    run_of_reference(matrix, folder)
+    cases = load_cases()
+    paths = write_reports(summarise(Run(id=matrix), cases))
+    site = folder / "site"
+    write_site(site, cases)
+    return next(path for path in paths if path.name == "report.html"), site
+
+
+def use(report: Path, site: Path, pictures: Path, found: Findings) -> None:
+    """Use both in a browser, and take pictures of them."""
+    pictures.mkdir(parents=True, exist_ok=True)
+    looks: dict[str, dict[str, Any]] = {"light": {}, "dark": {"color_scheme": "dark"}, "480": {"viewport": NARROW}}
+    with browser() as started:
+        with opened(started, report, found) as page:
+            check_report(page, found)
+        with opened(started, site / "index.html", found) as page:
+            check_questions(page, found, lambda name: page.screenshot(path=pictures / f"{name}.png"))
+        fragment = "#defect=prompt-put-in-at-every-step"
+        for look, settings in looks.items():
+            with opened(started, report, found, fragment=fragment, **settings) as page:
+                page.screenshot(path=pictures / f"report-{look}.png")
+                found.expect(f"report, {look}: no wider than the window", holds=page.evaluate(_FITS))
+                check_accessibility(page, f"report, {look}", found)
+                page.locator("#canvas [data-at='0,0']").click()
+                check_accessibility(page, f"panel, {look}", found)
+                if look == "light":
+                    page.screenshot(path=pictures / "panel.png")
+        for path in sorted(site.glob("*.html")) + [next(site.glob(f"{name}/*.html")) for name in _DETAILS]:
+            for look, settings in looks.items():
+                with opened(started, path, found, **settings) as page:
+                    name = f"{path.relative_to(site)}, {look}"
+                    found.expect(f"{name}: no wider than the window", holds=page.evaluate(_FITS))
+                    check_accessibility(page, name, found)
+    check_links(site, found)
+    shutil.copy(site / "badge.svg", pictures / "badge.svg")
+
+
+_FITS = "document.documentElement.scrollWidth <= innerWidth"
+_DETAILS = ("defects", "maps", "documents", "nights")

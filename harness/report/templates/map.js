@@ -59,7 +59,7 @@
     const one = entries.get(`${p},${t}`);
     if (!one) return [];
     const words = `peft ${data.peft[p]}, transformers ${data.transformers[t]}: ${WORDS[one.letter]}`;
-    return [make("button", { type: "button", class: one.letter, title: words, "aria-label": words, onclick: () => tell(p, t) }, MARKS[one.letter])];
+    return [make("button", { type: "button", class: one.letter, title: words, "aria-label": words, onclick: () => { tell(p, t); $("answer").scrollIntoView({ block: "center" }); } }, MARKS[one.letter])];
   }
 
   const where = () => `${$("family").value}, ${$("case").selectedOptions[0].textContent}`;
@@ -101,6 +101,7 @@
   function choose(version) {
     $("peft").value = version;
     changed();
+    $("answer").scrollIntoView({ block: "center" });
   }
 
   function changed() {
