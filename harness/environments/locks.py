@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.matrix.spec import Cell, Matrix
+
+
+_PIN = re.compile(r"\S+ @ \S+|\S+")
+"""A pin within a line of them: that of a source has blanks in it."""
 
 
 class LockBook:
@@ -36,7 +41,7 @@ class LockBook:
         entry = self._book["cells"].get(cell.id)
         if cell.floating or entry is None or entry["question"] != question(cell):
             return None
-        return Lock(pins=tuple(sorted([*self._book["bases"][entry["base"]].split(), *entry["own"].split()])))
+        return Lock(pins=tuple(sorted(_PIN.findall(f"{self._book['bases'][entry['base']]} {entry['own']}"))))
 
     def keep(self, locks: Mapping[Cell, Lock]) -> None:
         """Add locks and write the file; sessions side by side may each add theirs."""
