@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.environments.locks import LockBook
-from harness.environments.resolve import parse_lock, reason_first
+from harness.environments.resolve import Lock, parse_lock, reason_first
 from harness.matrix.spec import Cell
 
 if TYPE_CHECKING:
@@ -80,3 +80,13 @@ def test_the_reason_of_a_resolver_stands_first(words: str) -> None:
     assert told.startswith("Because there is no version of peft==0.99.1 and you require peft==0.99.1")
     assert "No solution found when resolving dependencies" in told
     assert reason_first("something else") == "something else"
+
+
+def test_the_kept_lock_of_a_commit_comes_back_whole(tmp_path: Path) -> None:
+    """The pin of a source has blanks in it, in a base and in an overlay alike; a commit does not float."""
+    sources = {name: f"git+https://github.com/huggingface/{name}@{40 * 'a'}" for name in ("peft", "transformers")}
+    cell = Cell(python="3.11", pins={**sources, "torch": "2.13.0"})
+    pins = ["numpy==2.1.2", "torch==2.13.0", *(f"{name} @ {source}" for name, source in sources.items())]
+    lock = Lock(pins=tuple(sorted(pins)))
+    LockBook(tmp_path / "book.json").keep({cell: lock})
+    assert LockBook(tmp_path / "book.json").get(cell) == lock
