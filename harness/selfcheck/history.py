@@ -137,7 +137,8 @@ def _row(one: Change, found: Mapping[str, Any] | None, versions: Mapping[str, st
         told = f"nothing could be compared: {markdown(_short('; '.join(found['missing'])))}"
     if found["flaky"]:
         told += f" ({len(found['flaky'])} flaky)"
-    ring = "" if "every" in found["ring"] else " (quick)"
+    quick, _, cases = found["ring"].partition(", of ")
+    ring = ("" if "every" in quick else " (quick)") + (f" of `{markdown_code(cases)}`" if cases else "")
     seconds = round(found["seconds"])
     return f"| {link} | {one.about} | {versions.get(one.commit, '')} | {told} | {found['compared']}{ring} | {seconds} |"
 

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 @click.option("--repo", metavar="PATH_OR_URL", default="https://github.com/huggingface/peft", show_default=True)
 @click.option("--only", "pulls", metavar="PULL", type=int, multiple=True, help="Only this pull request; repeatable.")
 @click.option("--quick", is_flag=True, help="The quick ring alone, for all; those that touched nothing have no other.")
+@click.option("--case", metavar="EXPR", help="Only these cases; the page names them.")
 @click.option("--fresh", is_flag=True, help="Measure what was measured before.")
 @click.option("--write", is_flag=True, help="Write docs/history.md from what is measured.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Workers at a time (default: cores, as memory allows).")
-def history(*, repo: str, pulls: Sequence[int], quick: bool, fresh: bool, write: bool, jobs: int | None) -> None:
+def history(
+    *, repo: str, pulls: Sequence[int], quick: bool, case: str | None, fresh: bool, write: bool, jobs: int | None
+) -> None:
     """Hold commits that touched prompt learning, and twenty that did not, against their parents.
 
     The exit status is 1 when one that did not touch it is told to change something.
@@ -49,7 +52,7 @@ def history(*, repo: str, pulls: Sequence[int], quick: bool, fresh: bool, write:
         if path.is_file() and not fresh:
             continue
         repository = repository or Repository(repo)
-        told = _measure(one, repository, quick=quick or not one.touched, jobs=jobs)
+        told = _measure(one, repository, quick=quick or not one.touched, case=case, jobs=jobs)
         click.echo(f"#{one.pull}, {one.about}\n{terminal(answer_of(told))}")
         data = {**asdict(answer_of(told)), "transformers": _transformers(told)}
         path.write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
@@ -67,7 +70,9 @@ def history(*, repo: str, pulls: Sequence[int], quick: bool, fresh: bool, write:
     sys.exit(int(ExitStatus.NEEDS_A_PERSON if alarms else ExitStatus.AS_EXPECTED))
 
 
-def _measure(one: Change, repository: Repository, *, quick: bool, jobs: int | None) -> Told:
+def _measure(one: Change, repository: Repository, *, quick: bool, case: str | None, jobs: int | None) -> Told:
+    from dataclasses import replace
+
     from harness.against.flow import Against
     from harness.against.question import Question
     from harness.matrix.cases import load_cases
@@ -83,8 +88,9 @@ def _measure(one: Change, repository: Repository, *, quick: bool, jobs: int | No
         companions=({"transformers": NEWEST},),
         as_of=one.day,
     )
-    comparison = Against(question, load_cases(), Selection(), new_run(f"history-{one.pull}"), jobs=jobs)
-    return comparison.measure(quick=quick)
+    comparison = Against(question, load_cases(), Selection(case=case), new_run(f"history-{one.pull}"), jobs=jobs)
+    told = comparison.measure(quick=quick)
+    return replace(told, ring=f"{told.ring}, of {case}") if case else told
 
 
 def _transformers(told: Told) -> str:
