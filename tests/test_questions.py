@@ -7,7 +7,7 @@ the command makes of them.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
@@ -117,9 +117,9 @@ def test_only_the_records_of_the_question_are_decoded(monkeypatch: pytest.Monkey
     """All published records are asked, and most lines are passed over: that is what keeps the answer quick."""
     decoded = []
 
-    def counting(line: bytes, where: str) -> Record:
+    def counting(line: bytes, where: str, *rest: Any) -> Record:
         decoded.append(where)
-        return read_record(line, where)
+        return read_record(line, where, *rest)
 
     monkeypatch.setattr(reference, "read_record", counting)
     CliRunner().invoke(cli, ["advise", "--peft", "0.16.0"])
