@@ -48,7 +48,7 @@ _METHODS = {
     "lora": "LoraConfig(task_type={task}, r=4{targets}, init_lora_weights=False)",
     "cpt": (
         "CPTConfig(task_type={task}, cpt_token_ids=list(range(10, 20)), cpt_mask=[1] * 10, "
-        "cpt_tokens_type_mask=[1] * 9 + [4])"
+        "cpt_tokens_type_mask=[1] * 9 + [4], opt_projection_epsilon=100.0)"
     ),
 }
 
@@ -107,7 +107,7 @@ _LEFT_PADDING = Template(
 text, padding = torch.randint(7, 60, (1, 12)), torch.zeros(1, 30, dtype=torch.long)
 alone = model(input_ids=text, attention_mask=torch.ones_like(text)).logits[0, -1]
 mask = torch.cat([padding, torch.ones_like(text)], dim=1)
-padded = model(input_ids=torch.cat([padding, text], dim=1), attention_mask=mask).logits[0, -1]
+padded = model(input_ids=torch.cat([padding, text], dim=1), attention_mask=mask{positions}).logits[0, -1]
 print("largest difference of a logit:", (alone - padded).abs().max().item())
 assert torch.allclose(alone, padded, atol=1e-3), "padding moves the logits"
 """,
@@ -128,6 +128,8 @@ _LOADED = Template(
     says="Weights that are loaded into the model which was trained answer as they did when they were saved.",
     imports=("import tempfile",),
     body="""
+for weight in model.parameters():  # as if it had been trained
+    torch.nn.init.normal_(weight) if weight.requires_grad else None
 text = torch.randint(7, 60, (1, 12))
 before = model(input_ids=text, attention_mask=torch.ones_like(text)).logits
 with tempfile.TemporaryDirectory() as folder:
@@ -407,7 +409,10 @@ def _body(template: Template, variant: Mapping[str, str]) -> str:
         "modules": 'sentences._modules["0"].auto_model = model',
         "module_model": "sentences[0].model = model",
     }
+    # Where positions are counted from the first token, padded or not, the caller gives them.
+    positions = "" if variant.get("model") in {"bloom", "opt"} else ", position_ids=(mask.cumsum(1) - 1).clamp(min=0)"
     places = {
+        "{positions}": positions,
         "{use_cache}": str(aspect not in _UNCACHED),
         "{assisted}": assisted.get(aspect, ""),
         "{additive}": ".bool()" if aspect == "boolean" else ".sub(1) * 1e9",
@@ -437,11 +442,12 @@ def _adapter(family: str, method: str, task: str) -> str:
 
 
 def _wrap_line(line: str) -> str:
-    """Break the call that makes the model after its first argument where it is longer than a line."""
+    """Break the call that makes the model after its first bracket where it is longer than a line."""
     if len(line) <= _WIDTH:
         return line
     head, _, rest = line.partition("base, ")
-    return f"{head}\n    base, {rest.removesuffix(').eval()')}\n).eval()"
+    inner = textwrap.wrap(f"base, {rest.removesuffix(').eval()')}", _WIDTH - 4, break_on_hyphens=False)
+    return "\n".join([head, *(f"    {one}" for one in inner), ").eval()"])
 
 
 def _call(head: str, options: Mapping[str, Any]) -> str:

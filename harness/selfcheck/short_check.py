@@ -202,14 +202,14 @@ def keep_commands(best: Mapping[str, Shown]) -> None:
             path.write_text(with_seen(path, replace(kept, repro=one.command)), encoding="utf-8")
 
 
-def table(best: Mapping[str, Shown]) -> tuple[str, float]:
-    """Write the table of all live defects in Markdown; return it, and the share of those that a script shows."""
+def table(best: Mapping[str, Shown], wanted: Sequence[str]) -> tuple[str, float]:
+    """Write the table of live defects in Markdown; return it, and the share of those that a script shows."""
     lines = [
         "| defect | case and variant | matrix and cell | shows | lines | with LoRA |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     good = 0
-    for defect in live_defects():
+    for defect in wanted:
         chosen = best.get(defect)
         if chosen is None:
             lines.append(f"| {defect} | - | - | no short form | - | - |")
@@ -221,7 +221,7 @@ def table(best: Mapping[str, Shown]) -> tuple[str, float]:
         where = f"{chosen.place.matrix} {record.cell.id}"
         cells = [defect, f"{record.case} {chosen.variant}", where, told, str(chosen.lines), chosen.control.outcome]
         lines.append(f"| {' | '.join(cells)} |")
-    count = len(live_defects())
+    count = len(wanted)
     share = f"{good} of {count} live defects ({good / count:.0%})"
     lines += ["", f"{share} have a script of at most {MOST_LINES} lines that shows them."]
     return "\n".join(lines) + "\n", good / count

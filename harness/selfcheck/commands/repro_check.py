@@ -12,6 +12,7 @@ import click
 @click.command(epilog="Example: python -m harness.selfcheck repro-check documented --windows 15")
 @click.argument("matrix", required=False)
 @click.option("--short", is_flag=True, help="Instead: the short scripts of every live defect, as a table.")
+@click.option("--defect", "defects", metavar="ID", multiple=True, help="With --short: only this one; repeatable.")
 @click.option("--write", is_flag=True, help="With --short: into docs/repro-short.md and the defects, too.")
 @click.option("--windows", "count", type=click.IntRange(1), default=15, show_default=True, help="Expectations to show.")
 @click.option("--cell", metavar="ID", help="Instead: every variant of this cell, in the harness's own environment.")
@@ -19,6 +20,7 @@ import click
 def repro_check(  # noqa: PLR0917 - click gives keywords
     matrix: str | None,
     short: bool,  # noqa: FBT001
+    defects: tuple[str, ...],
     write: bool,  # noqa: FBT001
     count: int,
     cell: str | None,
@@ -30,7 +32,7 @@ def repro_check(  # noqa: PLR0917 - click gives keywords
     variant is expected to pass.
     """
     if short:
-        _check_short(write=write)
+        _check_short(defects, write=write)
     if matrix is None:
         message = "name a matrix, or give --short"
         raise click.UsageError(message)
@@ -67,19 +69,34 @@ def repro_check(  # noqa: PLR0917 - click gives keywords
     sys.exit(int(ExitStatus.NEEDS_A_PERSON) if different else 0)
 
 
-def _check_short(*, write: bool) -> NoReturn:
+def _check_short(defects: tuple[str, ...], *, write: bool) -> NoReturn:
     """Print the table of the short scripts of live defects; 1 when fewer than four in five have one."""
     from harness.errors import ExitStatus
     from harness.paths import ROOT
     from harness.run.runs import new_run
-    from harness.selfcheck.short_check import ENOUGH, keep_commands, page, places, shortest, show_all, table
+    from harness.selfcheck.short_check import (
+        ENOUGH,
+        keep_commands,
+        live_defects,
+        page,
+        places,
+        shortest,
+        show_all,
+        table,
+    )
 
+    if unknown := set(defects) - set(live_defects()):
+        message = f"{', '.join(sorted(unknown))}: no live defect; see: cases defects --live"
+        raise click.UsageError(message)
+    wanted = defects or tuple(live_defects())
     run = new_run("repro-check-short")
-    best = shortest(list(show_all(places(), run.folder / "repro")))
-    text, share = table(best)
+    tried = {defect: them for defect, them in places().items() if defect in wanted}
+    best = shortest(list(show_all(tried, run.folder / "repro")))
+    text, share = table(best, wanted)
     click.echo(text, nl=False)
     if write:
         keep_commands(best)
+    if write and not defects:
         (ROOT / "docs" / "repro-short.md").write_text(page(text), encoding="utf-8")
     sys.exit(0 if share >= ENOUGH else int(ExitStatus.NEEDS_A_PERSON))
 
