@@ -303,6 +303,7 @@ def checkout(old_environment: Environment, tmp_path_factory: pytest.TempPathFact
     return make_checkout(tmp_path_factory.mktemp("checkout") / "peft", old_environment)
 
 
+@pytest.mark.slow
 def test_a_planted_fault_is_told_and_nothing_else(checkout: Path, tmp_path: Path) -> None:
     """Two commits, installed by uv: prompt tuning broke, p-tuning did not; the way back mends it."""
     environ = {**os.environ, "PROMPT_BENCH_REPORTS": str(tmp_path)}
@@ -323,6 +324,7 @@ def test_a_planted_fault_is_told_and_nothing_else(checkout: Path, tmp_path: Path
     assert (there["compared"], there["flaky"]) == (2, [])
 
 
+@pytest.mark.slow
 def test_here_tells_what_changed_since_a_commit(checkout: Path, old_environment: Environment, tmp_path: Path) -> None:
     """In the active environment, with nothing installed: the files now against those of a commit."""
     done = here(checkout, old_environment, tmp_path, "--against", "main~1", msgspec=True)
@@ -334,6 +336,7 @@ def test_here_tells_what_changed_since_a_commit(checkout: Path, old_environment:
     assert "no difference in 2 variants" in same.stdout
 
 
+@pytest.mark.slow
 def test_here_says_what_it_needs(checkout: Path, old_environment: Environment, tmp_path: Path) -> None:
     """A package that reads records is missing in a cell: one line with the command to type; so is an unknown commit."""
     done = here(checkout, old_environment, tmp_path, "--against", "main~1")
