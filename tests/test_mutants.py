@@ -172,14 +172,12 @@ def test_rounds_ask_everybody_once(count: int, first: int) -> None:
         for number in range(count)
     ]
     asked = list(rounds(requests, f"case{first % 3}[{first}]"))
-    assert sorted(one.key for part in asked for one in part) == sorted(
-        one.key for one in requests[: sum(map(len, asked))]
-    )
+    keys = [one.key for part in asked for one in part]
+    assert len(set(keys)) == len(keys) >= min(count, sum(ROUNDS))
     if first < count:
         assert [one.key for one in asked.pop(0)] == [str(first)]
     if asked:
         assert len({one.case for one in asked[0]}) == 1
-    assert sum(map(len, asked)) >= min(count - 1, sum(ROUNDS))
 
 
 def test_what_the_tracer_writes_is_read_back(tmp_path: Path) -> None:
