@@ -33,7 +33,7 @@ def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["run", "documented", "--resume", "a", "--run-id", "b"], "--resume or --run-id"),
         (["run", "documented", "--shard", "1/2", "--base", "torch"], "--shard takes every N-th base"),
         (["bisect", "--case", "generate_with_cache"], "give --axis PACKAGE"),
-        (["bisect", "--case", "generate_with_cache", "--axis", "pfet"], "known packages are"),
+        (["bisect", "--case", "generate_with_cache", "--axis", "pfet"], "no cell pins that; did you mean peft?"),
         (["bisect", "--case", "generate_with_cache", "--model", "lama", "--axis", "peft"], "model=llama"),
         (["bisect", "--case", "generate_with_cache", "--axis", "peft", "--pin", "torch"], "is not NAME=VALUE"),
         (
