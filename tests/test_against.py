@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.against.answer import read_answer
 from harness.against.companions import oldest_working
 from harness.against.difference import Change, Difference, difference, flip_of
 from harness.against.flow import of_runs
 from harness.against.last_time import lines_of, since_last_time
 from harness.against.question import Question, matrix_text, quick_ring, read_companion, shown
-from harness.against.render import LONGEST_COMMENT, Format, render
+from harness.against.render import LONGEST_COMMENT, Format, answer_of, render
 from harness.against.told import Told
 from harness.contracts.record import FAILED, MEASURED
 from harness.environments.index import clean_environment
@@ -193,6 +194,7 @@ def test_every_format_can_be_read(both: tuple[list[VariantRecord], list[VariantR
     assert all(line["nodeid"] and f"{line['duration']:.4f}" and line["outcome"] in {"passed", "failed"} for line in log)
     assert sum(line["outcome"] == "failed" for line in log) == broken
     data = json.loads(render(told, Format.JSON))
+    assert read_answer(render(told, Format.JSON).encode(), "x") == answer_of(told)
     assert sum(len(cause["variants"]) for cause in data["causes"]) == len(found.flips)
     assert data["broke"] is found.breaks
 

@@ -289,7 +289,7 @@ def check_comment(body: str) -> None:
     assert body.startswith("<!-- prompt-learning-bench against peft -->\n")
     assert "<b>broken</b> 1 x <code>raises RuntimeError" in body
     assert "- before: `passed`" in body
-    assert "- after: `error: planted`" in body
+    assert "- after: `error: RuntimeError: planted`" in body
     assert "prompt-bench against git+file:" in body
     assert "--with transformers==4.45.1 --case generate_with_cache:llama-prompt_tuning-workaround" in body
     assert "@everyone" not in body

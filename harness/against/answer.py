@@ -7,15 +7,12 @@ holds takes its texts for texts.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from harness.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SCHEMA = 1
 """Version of the JSON. 1: the first."""
