@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.errors import ExitStatus, UsageError
+from harness.errors import EnvironmentFailure, ExitStatus, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +55,9 @@ def history(
         told = _measure(one, repository, quick=quick or not one.touched, case=case, jobs=jobs)
         click.echo(f"#{one.pull}, {one.about}\n{terminal(answer_of(told))}")
         data = {**asdict(answer_of(told)), "transformers": _transformers(told)}
+        if not told.difference.count:
+            message = f"#{one.pull} could not be compared: {'; '.join(told.difference.missing)}; mend that and go on"
+            raise EnvironmentFailure(message)
         path.write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
     measured: dict[str, Any] = {
         path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")
