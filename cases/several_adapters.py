@@ -14,6 +14,7 @@ from harness.kit import (
     Trial,
     Variants,
     add_adapter,
+    counted,
     expect_near,
     expect_same_tokens,
     far,
@@ -84,5 +85,6 @@ def _disable_generate(trial: Trial, model: Any, bare_tokens: Any) -> None:
     with model.disable_adapter():
         inside = greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS)
     trial.expect(same_tokens(inside, bare_tokens), "generate with the adapter disabled is not the base's")
-    after = greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS)
+    with counted(trial, model):
+        after = greedy_by_generate(model, ids, mask, new_tokens=NEW_TOKENS)
     expect_same_tokens(trial, after, greedy(model, ids, mask), bare_tokens)

@@ -196,6 +196,23 @@ def test_an_error_of_pefts_own_is_told_by_where_it_raises() -> None:
     }
 
 
+def test_an_error_joins_the_same_error_of_its_method() -> None:
+    """Where nothing was counted; the same words of another method are another cause."""
+    counted = {"outcome": Outcome.ERROR, "signature": INDEX, "message": "e", **MECHANISMS[PROMPT_AGAIN]}
+    bare = {"outcome": Outcome.ERROR, "signature": INDEX, "message": "e"}
+    places = [("case_0", "prompt_tuning", counted), ("case_1", "prompt_tuning", bare), ("case_1", "lora", bare)]
+    bad = [
+        replace(failing(case, "gpt2", fault), variant={**variant("gpt2"), "method": method})
+        for case, method, fault in places
+    ]
+    good = [replace(one, outcome=Outcome.PASSED, cell=passing("case_0", "gpt2").cell) for one in bad]
+    groups = grouped(bad, good)
+    assert {group.mechanism: len(group.members) for group in groups} == {
+        PROMPT_AGAIN: 2,
+        "raises IndexError in torch.nn.functional:embedding": 1,
+    }
+
+
 def test_a_wrong_answer_joins_what_is_known_of_its_method() -> None:
     """The other method's mechanism is another cause."""
     places = [("case_0", "prefix_tuning"), ("case_0", "prompt_tuning"), ("case_1", "prefix_tuning")]

@@ -123,12 +123,21 @@ def mechanism_of(record: VariantRecord) -> str:
     fed = _fed(record.counters, record.variant)
     if record.outcome == Outcome.WRONG:
         return fed or _answered(record.evidence, record.message or "")
-    said, _, frame = (record.signature or "").partition(" @ ")
     # An error of PEFT's own says more than what it fed to a model before.
-    if fed and fed != CACHE_LOST and frame and not frame.startswith("peft."):
-        return fed
+    return fed if fed and fed != CACHE_LOST and _is_of_the_model(record) else _raises(record)
+
+
+def _is_of_the_model(record: VariantRecord) -> bool:
+    """Return whether an error is raised in a model or below it, and not in PEFT."""
+    frame = (record.signature or "").partition(" @ ")[2]
+    return bool(frame) and not frame.startswith("peft.")
+
+
+def _raises(record: VariantRecord) -> str:
+    """Return the type of an error, what it names and where it raises, alike in all families and task types."""
     if not record.signature:
         return _NUMBER.sub("<n>", f"{record.outcome}: {record.message or 'nothing is said'}")
+    said, _, frame = record.signature.partition(" @ ")
     kind, _, text = said.partition(": ")
     place = _TASK.sub("PeftModelFor*", _FAMILY.sub(r"transformers.models.*:\1", frame))
     if not place:
@@ -212,7 +221,7 @@ def _by_mechanism(failing: Iterable[Judged]) -> dict[str, list[Judged]]:
             for scope in _scopes(one):
                 known[scope].add(mechanism)
 
-    told = [(mechanism_of(one.record), one) for one in failing if one.record is not None]
+    told = _with_like_errors(failing)
     for mechanism, one in told:
         if mechanism not in {BASE_ANSWER, OTHER_ANSWER}:
             put(mechanism, one)
@@ -226,6 +235,24 @@ def _by_mechanism(failing: Iterable[Judged]) -> dict[str, list[Judged]]:
     for one, way in zip(others, alone, strict=True):
         put(next(iter(way), OTHER_ANSWER), one)
     return dict(found)
+
+
+def _with_like_errors(failing: Iterable[Judged]) -> list[tuple[str, Judged]]:
+    """Return each failure with its mechanism.
+
+    An error inside a model of which nothing was counted is put down to what counters tell of the same error of the same
+    method, where that is one mechanism.
+    """
+    told = [(mechanism_of(one.record), one.record, one) for one in failing if one.record is not None]
+    known: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for mechanism, record, one in told:
+        if one.outcome != Outcome.WRONG and not mechanism.startswith(_RAISES):
+            known[one.variant.get("method", ""), _raises(record)].add(mechanism)
+    found = []
+    for mechanism, record, one in told:
+        like = known[one.variant.get("method", ""), mechanism] if _is_of_the_model(record) else set()
+        found.append((next(iter(like)) if len(like) == 1 else mechanism, one))
+    return found
 
 
 def _scopes(one: Judged) -> tuple[tuple[str, ...], ...]:
