@@ -6,6 +6,7 @@ the command makes of them.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,8 @@ def test_without_a_question_it_is_said_how_things_stand() -> None:
 def test_all_adds_a_line_for_each_case() -> None:
     """What else was measured of the question, with the range or the defects."""
     done = CliRunner().invoke(cli, ["advise", "--method", "prompt_tuning", "--model", "opt", "--all"])
-    assert "\nsave_and_load: peft 0.20.0 to 0.21.2 with transformers 5.21.1 to 5.24.0\n" in done.output
+    line = r"^save_and_load: peft 0[.][0-9.]+ to 0[.]21[.]2 with transformers 5[.][0-9.]+ to 5[.]24[.]0$"
+    assert re.search(line, done.output, re.MULTILINE), done.output
     assert max(map(len, done.output.splitlines())) <= 100
 
 

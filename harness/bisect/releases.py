@@ -269,7 +269,10 @@ def ends_at_newest(
     if low is not None and differs(ask(low, "end")):
         # The nearest hint above it, if that holds too, leaves only what lies between the two to be asked.
         high = min((index for index in told if index > low), default=newest)
-        high = high if differs(ask(high, "end")) is False else newest
+        answer = differs(ask(high, "end"))
+        if answer is not False:
+            # It does not hold; where it is like the other end, the change is nearer still.
+            low, high = (high if answer else low), newest
         return Ends(low=low, high=high, find=natural), HINTED
     low, high = _walk(ask, newest, 0, wanted=differs, what=_BAD_END if rule is None else _WITHOUT)
     return Ends(low=low, high=high, find=natural), WIDENED

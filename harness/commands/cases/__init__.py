@@ -14,7 +14,7 @@ from harness.program import example
 
 @click.group(epilog=example("cases check --run guide"))
 def cases() -> None:
-    """Add a case, and keep the cases whole: their catalogue, what is expected, and the known defects."""
+    """Add a case, and keep the cases, what is expected of them, and the known defects whole."""
 
 
 for _command in (new, catalogue, check, defects, propose):
