@@ -232,7 +232,6 @@ SEEN = (
     # case, the variant's values, the fault
     ("assisted_decoding", ("llama", LORA, "assistant"), "generate_forgets"),
     ("beam_search", ("gpt2", PROMPT, "cached"), "generate_forgets"),
-    ("by_hand_classification", ("bert", "sequence", PROMPT, "alone"), "prompt_one_in_a_thousand"),
     ("by_hand_forward", ("gpt2", PROMPT, "alone"), "prompt_one_in_a_thousand"),
     ("by_hand_forward", ("gpt2", "prefix_tuning", "alone"), "prompt_one_in_a_thousand"),
     ("by_hand_forward", ("gpt_neox", "p_tuning", "alone"), "prompt_one_in_a_thousand"),
@@ -287,9 +286,10 @@ SEEN = (
 NO_CONTROL = {("compiled_forward", "none")}
 """Tracing costs seconds; the matrix has this control."""
 SEEN_ELSEWHERE = {
-    # test_family_cases.py plants faults in these; encoder_decoder_generate fails by itself on releases of its matrix.
-    "adaption_prompt_cache", "classification", "cpt_generate", "encoder_decoder_generate", "generate_families",
-    "multitask_prompt", "prompt_learning_properties",
+    # test_family_cases.py plants faults in these: the old release cannot wrap classifiers, and
+    # encoder_decoder_generate fails by itself on releases of its matrix.
+    "adaption_prompt_cache", "by_hand_classification", "classification", "cpt_generate", "encoder_decoder_generate",
+    "generate_families", "multitask_prompt", "prompt_learning_properties",
     # Counts and times: test_growth.py and test_compare.py plant what is counted.
     "generate_cost_growth",
 }  # fmt: skip

@@ -105,6 +105,7 @@ PROPERTIES = ("prompt_learning_properties", {"model": "llama", "method": "prompt
 PROMPTED = {"model": "bert", "method": "prompt_tuning"}
 CLASSIFIER = ("classification", {"task": "sequence", **PROMPTED})
 TAGGER = ("classification", {"task": "token", **PROMPTED})
+BY_HAND = ("by_hand_classification", {"task": "sequence", **PROMPTED, "layout": "alone", "types": "none"}, "")
 FAULTS: list[tuple[str, str, dict[str, str], str]] = [
     ("no fault", *MULTITASK, "by_hand"),
     ("no fault", *MULTITASK, "cached"),
@@ -123,6 +124,8 @@ FAULTS: list[tuple[str, str, dict[str, str], str]] = [
     ("forgotten with the cache", "adaption_prompt_cache", {"model": "llama"}, "cached"),
     ("the base classifies", *CLASSIFIER, "used"),
     ("padding is seen by the classifier", *CLASSIFIER, "batch"),
+    ("no fault", *BY_HAND),
+    ("words of text in another order", *BY_HAND),
     ("the base tags", *TAGGER, "used"),
     ("padding is seen by the tagger", *TAGGER, "batch"),
     ("virtual tokens are lost later", *PROPERTIES, "cache"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.environments.index import uv_environment
 from harness.environments.resolve import find_uv
-from harness.errors import EnvironmentFailure
+from harness.errors import EnvironmentFailure, MachineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +23,9 @@ _OLDEST = (3, 11)
 """What the harness itself and the cases need."""
 
 _MINORS = re.compile(r"^cpython-3\.(\d+)\.\d+-", re.MULTILINE)
+
+
+_NONE = re.compile("no interpreter found", re.IGNORECASE)
 
 
 class MissingPython(EnvironmentFailure):
@@ -61,7 +64,13 @@ def pythons_here() -> list[str]:
 
 
 def _find(python: str) -> bool:
-    return _uv("python", "find", "--system", "--no-project", python).returncode == 0
+    """Return whether uv finds a Python. Raises :class:`MachineError` when it cannot look for it."""
+    done = _uv("python", "find", "--system", "--no-project", python)
+    if done.returncode != 0 and not _NONE.search(done.stderr):
+        words = " ".join(done.stderr.split())[-300:]
+        message = f"uv cannot look for Python {python} ({words}); make room, or look at its rights and limits"
+        raise MachineError(message)
+    return done.returncode == 0
 
 
 def _uv(*arguments: str) -> subprocess.CompletedProcess[str]:
