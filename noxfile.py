@@ -7,6 +7,7 @@ not to nox: bisect and ``prompt-bench run`` use the same ones.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import nox
 
 ROOT = Path(__file__).parent
+HARNESS_PYTHON = ROOT / ".nox" / "harness" / ("Scripts" if os.name == "nt" else "bin") / "python"
 sys.path.insert(0, str(ROOT))
 
 from harness.errors import ExitStatus, HarnessError  # noqa: E402 - the noxfile reads the matrix from here
@@ -41,14 +43,26 @@ def may_run_the_matrix() -> bool:
     return bool(named) or not chosen
 
 
-def wanted_bases() -> tuple[str, ...]:
-    """Return the bases that the session ``matrix`` requires: bases whose every variant is known need no session."""
-    if "--" in sys.argv or not may_run_the_matrix():
-        return MATRIX.bases
-    from harness.matrix.cases import load_cases
-    from harness.run.pipeline import unmeasured_bases
+UNMEASURED = """
+import sys
+from harness.matrix.cases import load_cases
+from harness.matrix.read import load_matrix
+from harness.run.pipeline import unmeasured_bases
+print(*unmeasured_bases(load_matrix(sys.argv[1]), load_cases()), sep="\\n")
+"""
+"""Reads records, and so needs what the session ``harness`` installs: nox itself has only its own packages."""
 
-    return unmeasured_bases(MATRIX, load_cases())
+
+def wanted_bases() -> tuple[str, ...]:
+    """Return the bases that the session ``matrix`` requires: bases whose every variant is known need no session.
+
+    All of them where the environment of the harness is not there yet, or is one that this version cannot use.
+    """
+    if "--" in sys.argv or not may_run_the_matrix() or not HARNESS_PYTHON.is_file():
+        return MATRIX.bases
+    command = [str(HARNESS_PYTHON), "-c", UNMEASURED, MATRIX_NAME]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - this very project
+    return tuple(done.stdout.split()) if done.returncode == 0 else MATRIX.bases
 
 
 MATRIX_NAME = os.environ.setdefault("PROMPT_BENCH_MATRIX", "documented")
@@ -64,7 +78,6 @@ RUN = os.environ.get("PROMPT_BENCH_RUN") or f"{MATRIX.name}-{time.strftime('%Y%m
 os.environ["PROMPT_BENCH_RUN"] = RUN
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-HARNESS_PYTHON = ROOT / ".nox" / "harness" / ("Scripts" if os.name == "nt" else "bin") / "python"
 
 
 def carry_pip_settings() -> None:
