@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+_BACKTICKS = re.compile("`+")
 _MARKDOWN = re.compile(r"[\\`*\[\]<>|#!~&]")
 """What begins code, emphasis, a link, an image, HTML, an entity, a heading, or the next entry of a table."""
 
@@ -31,6 +32,11 @@ def markdown(text: str) -> str:
 def markdown_code(text: str) -> str:
     """Return ``text`` on one line, to stand between backticks, in a table too."""
     return one_line(text).replace("`", "'").replace("|", "\\|")
+
+
+def fence(text: str) -> str:
+    """Return the backticks between which ``text`` is a block of code, whatever it holds."""
+    return "`" * max(3, 1 + max(map(len, _BACKTICKS.findall(text)), default=0))
 
 
 def _shown(character: str) -> str:

@@ -9,13 +9,13 @@ records are known already, and is given those that are new.
 from __future__ import annotations
 
 import gc
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from harness.against.last_time import lines_of, since_last_time
-from harness.contracts.records import read_run
 from harness.errors import CaseError, ExitStatus, UsageError
 from harness.escape import printable
 from harness.explain.propose import proposed_diff
@@ -30,7 +30,7 @@ from harness.run.pipeline import How, run_matrix
 from harness.run.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from harness.judge.summary import Summary
     from harness.matrix.cases import Case
@@ -57,6 +57,17 @@ def main_job(matrix: Matrix, cases: tuple[Case, ...], selection: Selection, run:
     return judge_and_report(run, cases)
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Records and verdicts live as long as this: the collector would walk through all of them again and again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@_without_collector()
 def judge_and_report(
     run: Run,
     cases: tuple[Case, ...],
@@ -72,15 +83,10 @@ def judge_and_report(
     Without any verdict that is ``watched`` the run is drawn alone, and is as expected. Raises :class:`UsageError` when
     nothing is selected.
     """
-    # Records and verdicts live until the process ends; the collector would walk through all of them again and again.
-    gc.disable()
     summary = summarise(run, cases)
-    if summary.for_a_person():
-        # Where something began to fail is told by the cells beside it, which other runs measured.
-        cases_for_a_person = {one.case for one in summary.for_a_person()}
-        summary = replace(summary, records=tuple(with_published(summary.records, cases_for_a_person)))
+    found = _difference(summary, since)
+    summary = among_published(summary)
     part = summary.part(case, cells) if case or cells else summary
-    found = _difference(run, summary.matrix, since)
     print_summary(part, console())
     for line in lines_of(found.difference, found.label) if found else ():
         click.echo(printable(line))
@@ -94,15 +100,24 @@ def judge_and_report(
     return status
 
 
-def _difference(run: Run, matrix: str, since: str | None) -> Since | None:
+def among_published(summary: Summary) -> Summary:
+    """Add the published records of the cases that need a person.
+
+    Where something began to fail is told by the cells beside it, which other runs measured.
+    """
+    names = {one.case for one in summary.for_a_person()}
+    return replace(summary, records=tuple(with_published(summary.records, names))) if names else summary
+
+
+def _difference(summary: Summary, since: str | None) -> Since | None:
     """Say what changed since a run, or since the matrix was measured before; None where there was no time before."""
     if since:
-        return since_run(read_run(run.folder), since)
+        return since_run(summary.records, since)
     path = reports_folder() / "store.sqlite"
     if not path.is_file():
         return None
-    earlier = Store(path).of_matrix(matrix, without=run.id)
-    return Since(label="since last time", difference=since_last_time(run.id, read_run(run.folder), earlier))
+    earlier = Store(path).of_matrix(summary.matrix, without=summary.run)
+    return Since(label="since last time", difference=since_last_time(summary.run, summary.records, earlier))
 
 
 def watched_verdicts(names: Sequence[str], never: str) -> frozenset[Verdict]:

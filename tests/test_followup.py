@@ -152,7 +152,7 @@ def test_the_text_says_who_is_hit_where_and_what_to_type(tmp_path: Path, monkeyp
     monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
     night_of("error", "night", [LLAMA, {**LLAMA, "model": "gpt2"}])
     summary = summarise(Run(id="night"), load_cases())
-    (one,) = causes_of(summary, {})
+    (one,) = causes_of(summary)
     assert "ValueError" in one.title
     assert "**Who is hit**: p_tuning on " in one.text
     (row,) = (line for line in one.text.splitlines() if "| 5.23.0 |" in line)

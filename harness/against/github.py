@@ -25,11 +25,11 @@ from harness.against.render import comment, marker
 from harness.errors import EnvironmentFailure, ExitStatus, HarnessError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _LIMIT_S = 60
-PAGE = 100
-MOST_PAGES = 30
+_PAGE = 100
+_MOST_PAGES = 30
 AUTHOR = "github-actions[bot]"
 """Who writes with a job's token; nobody else's comment is ever changed."""
 
@@ -93,16 +93,20 @@ class Api:
 
     def post(self, pull: int, mark: str, body: str) -> str:
         """Update our comment under a pull request, or add one; return what was done."""
-        for page in range(1, MOST_PAGES + 1):
-            comments = self.ask("GET", f"/issues/{pull}/comments?{urlencode({'per_page': PAGE, 'page': page})}")
-            for one in comments:
-                if one["user"]["login"] == AUTHOR and one["body"].startswith(mark):
-                    self.ask("PATCH", f"/issues/comments/{int(one['id'])}", {"body": body})
-                    return f"updated comment {int(one['id'])} of #{pull}"
-            if len(comments) < PAGE:
-                break
+        for one in self.pages(f"/issues/{pull}/comments"):
+            if one["user"]["login"] == AUTHOR and one["body"].startswith(mark):
+                self.ask("PATCH", f"/issues/comments/{int(one['id'])}", {"body": body})
+                return f"updated comment {int(one['id'])} of #{pull}"
         made = self.ask("POST", f"/issues/{pull}/comments", {"body": body})
         return f"added comment {int(made['id'])} to #{pull}"
+
+    def pages(self, path: str, **query: str) -> Iterator[Any]:
+        """Iterate over the entries of all pages of a list; asks for a page when it comes to it."""
+        for page in range(1, _MOST_PAGES + 1):
+            found = self.ask("GET", f"{path}?{urlencode({**query, 'per_page': _PAGE, 'page': page})}")
+            yield from found
+            if len(found) < _PAGE:
+                break
 
     def ask(self, method: str, path: str, data: Mapping[str, Any] | None = None) -> Any:
         """Send a request and return its JSON. Raises :class:`EnvironmentFailure`, never with the token."""

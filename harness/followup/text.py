@@ -6,16 +6,17 @@ import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from harness.escape import markdown, markdown_code, one_line
+from harness.escape import fence, markdown, markdown_code, one_line
 from harness.followup.issues import Cause, cause_id, place_of, places_of
 from harness.interface import variant_id
 from harness.judge.verdicts import Verdict
-from harness.judge.windows import ADDED
+from harness.judge.windows import declared
 from harness.packages import HEADINGS, TOLD_PACKAGES
 from harness.program import CONSOLE_SCRIPT
+from harness.report.files import repro_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from harness.judge.causes import Group
     from harness.judge.summary import Summary
@@ -28,9 +29,9 @@ _MOST_CHARACTERS = 60_000
 """Of a text: the tracker takes 65,536, and the mark needs some."""
 
 
-def causes_of(summary: Summary, scripts: Mapping[str, str] | None = None) -> list[Cause]:
-    """Return what a night has to tell, the largest cause first; ``scripts`` maps cause ids to programs that show it."""
-    return [_cause(group, summary, (scripts or {}).get(cause_id(group), "")) for group in groups_to_tell(summary)]
+def causes_of(summary: Summary) -> list[Cause]:
+    """Return what a night has to tell, the largest cause first."""
+    return [_cause(group, summary) for group in groups_to_tell(summary)]
 
 
 def groups_to_tell(summary: Summary) -> list[Group]:
@@ -38,17 +39,15 @@ def groups_to_tell(summary: Summary) -> list[Group]:
     return [group for group in summary.groups if Verdict(group.verdict.partition(":")[0]) in _BROKEN]
 
 
-def _cause(group: Group, summary: Summary, script: str) -> Cause:
-    first = group.representative
+def _cause(group: Group, summary: Summary) -> Cause:
     parts = [
         f"{one_line(group.words)}.",
         f"**Who is hit**: {_who(group.members)}.",
         _where(group, summary),
-        _example(first),
+        _example(group.representative),
+        _more(group, summary.matrix),
+        f"Last seen in the night `{markdown_code(summary.run)}`.",
     ]
-    if script:
-        parts.append(f"Shown by:\n\n{_fenced(script)}")
-    parts += [_more(first, summary.matrix), f"Last seen in the night `{markdown_code(summary.run)}`."]
     return Cause(
         id=cause_id(group),
         places=places_of(group),
@@ -102,24 +101,13 @@ def _example(first: Judged) -> str:
     return f"For example `{name}` in `{markdown_code(first.cell)}`:\n\n{_fenced(one_line(said))}"
 
 
-def _more(first: Judged, matrix: str) -> str:
+def _more(group: Group, matrix: str) -> str:
     """Return the commands that show it, and that would tell more."""
-    variant = variant_id({axis: value for axis, value in first.variant.items() if axis not in ADDED})
-    commands = (
-        ("repro", first.case, "--matrix", matrix, "--cell", first.cell, "--variant", variant),
-        ("bisect", "--case", f"{first.case}:{variant}", "--axis", "transformers"),
-        ("bisect", "--case", f"{first.case}:{variant}", "--axis", "peft"),
-    )
-    lines = (f"{CONSOLE_SCRIPT} {shlex.join(words)}" for words in commands)
+    variant = f"{group.representative.case}:{variant_id(declared(group.representative.variant))}"
+    bisects = [shlex.join(["bisect", "--case", variant, "--axis", axis]) for axis in ("transformers", "peft")]
+    lines = [repro_command(group, matrix, CONSOLE_SCRIPT), *(f"{CONSOLE_SCRIPT} {words}" for words in bisects)]
     return f"A script for it, and the release and commit on either side:\n\n{_fenced(chr(10).join(lines))}"
 
 
 def _fenced(text: str) -> str:
-    """Return text as a block of code, whatever it holds."""
-    longest = max((len(run) for run in _runs_of_backticks(text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}\n{text}\n{fence}"
-
-
-def _runs_of_backticks(text: str) -> Iterable[str]:
-    return (run for run in "".join(one if one == "`" else " " for one in text).split())
+    return f"{fence(text)}\n{text}\n{fence(text)}"

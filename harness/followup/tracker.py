@@ -7,9 +7,8 @@ https://docs.github.com/en/rest/issues/issues.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
-from harness.against.github import AUTHOR, MOST_PAGES, PAGE, Api
+from harness.against.github import AUTHOR, Api
 from harness.followup.issues import Action, Issue
 
 if TYPE_CHECKING:
@@ -28,14 +27,8 @@ class Tracker:
 
     def issues(self) -> list[Issue]:
         """List the labelled issues, open and closed; pull requests are none."""
-        found: list[Issue] = []
-        for page in range(1, MOST_PAGES + 1):
-            query = urlencode({"labels": LABEL, "state": "all", "per_page": PAGE, "page": page})
-            answer = self._api.ask("GET", f"/issues?{query}")
-            found += [_issue(one) for one in answer if "pull_request" not in one]
-            if len(answer) < PAGE:
-                break
-        return found
+        found = self._api.pages("/issues", labels=LABEL, state="all")
+        return [_issue(one) for one in found if "pull_request" not in one]
 
     def do(self, action: Action) -> str:
         """Carry an action out; return what was done in a few words."""

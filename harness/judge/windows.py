@@ -51,7 +51,7 @@ def draft_windows(
     for variant, records in inside.items():
         for where in _windows(records, outside.get(variant, [])):
             groups[where].append(variant)
-    known = [{axis: value for axis, value in one.items() if axis not in ADDED} for one in variants]
+    known = [declared(one) for one in variants]
     return [
         Draft(where=where, only=_shortened(product, known))
         for where, members in groups.items()
@@ -62,7 +62,7 @@ def draft_windows(
 def _by_variant(records: Iterable[VariantRecord]) -> dict[Variant, list[VariantRecord]]:
     found: dict[Variant, list[VariantRecord]] = defaultdict(list)
     for record in records:
-        found[tuple((axis, value) for axis, value in record.variant.items() if axis not in ADDED)].append(record)
+        found[tuple(declared(record.variant).items())].append(record)
     return found
 
 
@@ -141,6 +141,11 @@ Product = tuple[tuple[str, tuple[str, ...]], ...]
 
 ADDED = {"device": "cpu", "dtype": "float32"}
 """Axes that the harness adds, with the values that go without saying."""
+
+
+def declared(variant: Mapping[str, str]) -> dict[str, str]:
+    """Return the axes of a variant that its case may have declared, without those that the harness adds."""
+    return {axis: value for axis, value in variant.items() if axis not in ADDED}
 
 
 def products(variants: Sequence[Mapping[str, str]]) -> list[Product]:

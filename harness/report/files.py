@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from dataclasses import dataclass
 from functools import cache
@@ -13,11 +12,11 @@ from xml.etree import ElementTree as ET
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from harness.escape import markdown, markdown_code, printable
+from harness.escape import fence, markdown, markdown_code, printable
 from harness.interface import Outcome, variant_id
 from harness.judge.defects import load_defects, osv
 from harness.judge.verdicts import Verdict
-from harness.judge.windows import ADDED
+from harness.judge.windows import declared
 from harness.packages import TOLD_PACKAGES
 from harness.paths import reports_folder
 from harness.program import PROGRAM
@@ -95,7 +94,7 @@ def _facts(summary: Summary, groups: Sequence[Group], diff: str, since: Since | 
     return {
         "summary": summary,
         "diff": diff,
-        "fence": "`" * max(3, 1 + max(map(len, re.findall("`+", diff)), default=0)),
+        "fence": fence(diff),
         "pivot": pivot_of(summary),
         "all_marks": all_marks,
         "mark_order": mark_order,
@@ -172,12 +171,12 @@ class DefectRow:
         return self.defect.sentence if self.defect else f"hits {self.id}"
 
 
-def repro_command(group: Group, matrix: str) -> str:
+def repro_command(group: Group, matrix: str, program: str = PROGRAM) -> str:
     """Return the command that writes a script of a group's representative."""
     one = group.representative
-    variant = variant_id({axis: value for axis, value in one.variant.items() if axis not in ADDED})
+    variant = variant_id(declared(one.variant))
     options = shlex.join([one.case, "--matrix", matrix, "--cell", one.cell, "--variant", variant])
-    return f"{PROGRAM} repro {options}"
+    return f"{program} repro {options}"
 
 
 def defect_rows(summary: Summary) -> list[DefectRow]:

@@ -71,6 +71,16 @@ class Template:
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
+_FORWARD_LOOP = """\
+expected = text
+for _ in range(6):
+    logits = model(input_ids=expected, attention_mask=torch.ones_like(expected)).logits
+    expected = torch.cat([expected, logits[:, -1:].argmax(-1)], dim=1)
+print("generate:", answer[0, 12:].tolist(), "forward:", expected[0, 12:].tolist())
+assert torch.equal(answer, expected), "generate leaves the forward loop"
+"""
+"""Holds ``answer``, which was generated for ``text``, against what forward says."""
+
 _GENERATE = Template(
     says="Greedy generate says what a plain loop over forward says.",
     body="""
@@ -78,13 +88,8 @@ text = torch.randint(7, 60, (1, 12))
 answer = model.generate(
     input_ids=text, attention_mask=torch.ones_like(text), max_new_tokens=6, do_sample=False, use_cache={use_cache}
 )
-expected = text
-for _ in range(6):
-    logits = model(input_ids=expected, attention_mask=torch.ones_like(expected)).logits
-    expected = torch.cat([expected, logits[:, -1:].argmax(-1)], dim=1)
-print("generate:", answer[0, 12:].tolist(), "forward:", expected[0, 12:].tolist())
-assert torch.equal(answer, expected), "generate leaves the forward loop"
-""",
+"""
+    + _FORWARD_LOOP,
 )
 _GENERATE_SEQ2SEQ = Template(
     says="Greedy generate says what a plain loop over forward says.",
@@ -147,13 +152,8 @@ text = torch.randint(7, 60, (1, 12))
 answer = model.generate(
     input_ids=text, attention_mask=torch.ones_like(text), max_new_tokens=6, do_sample=False, {assisted}
 )
-expected = text
-for _ in range(6):
-    logits = model(input_ids=expected, attention_mask=torch.ones_like(expected)).logits
-    expected = torch.cat([expected, logits[:, -1:].argmax(-1)], dim=1)
-print("generate:", answer[0, 12:].tolist(), "forward:", expected[0, 12:].tolist())
-assert torch.equal(answer, expected), "generate leaves the forward loop"
-""",
+"""
+    + _FORWARD_LOOP,
 )
 _FOUR_DIMENSIONS = Template(
     says="forward takes a causal mask of four dimensions, as the model without the adapter does.",

@@ -97,27 +97,19 @@ def page(measured: Mapping[str, Mapping[str, Any]], versions: Mapping[str, str])
         "`nox -s history`; a row has what was measured, and the seconds from the start to the end of the comparison,",
         "environments included where they were not there. What was known before is not measured again, so that seconds",
         "are those of what was left. A row without a measurement is one that nobody has measured yet.",
-        "",
-        "## Commits that touched prompt learning",
-        "",
-        "| commit | what it is about | transformers | told | variants | seconds |",
-        "| --- | --- | --- | --- | --- | --- |",
     ]
-    lines += [_row(one, measured.get(one.commit), versions) for one in TOUCHED]
-    for one in TOUCHED:
-        if (found := measured.get(one.commit)) and found["causes"]:
-            lines += ["", f"### #{one.pull}: {one.about}", "", *_causes(found["causes"])]
-    lines += [
-        "",
-        "## Commits that did not",
-        "",
-        "| commit | what it is about | transformers | told | variants | seconds |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [_row(one, measured.get(one.commit), versions) for one in UNTOUCHED]
-    for one in UNTOUCHED:
-        if (found := measured.get(one.commit)) and found["causes"]:
-            lines += ["", f"### #{one.pull}: {one.about}", "", *_causes(found["causes"])]
+    for heading, commits in (("Commits that touched prompt learning", TOUCHED), ("Commits that did not", UNTOUCHED)):
+        lines += [
+            "",
+            f"## {heading}",
+            "",
+            "| commit | what it is about | transformers | told | variants | seconds |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
+        lines += [_row(one, measured.get(one.commit), versions) for one in commits]
+        for one in commits:
+            if (found := measured.get(one.commit)) and found["causes"]:
+                lines += ["", f"### #{one.pull}: {one.about}", "", *_causes(found["causes"])]
     return "\n".join(lines) + "\n"
 
 

@@ -27,12 +27,10 @@ def follow_up(run_id: str | None, dry_run: bool, confirm: bool) -> None:  # noqa
     In a job of GitHub Actions the repository and the token are those of the job (GITHUB_REPOSITORY, GITHUB_TOKEN,
     GITHUB_API_URL); the issues carry the label prompt-bench, and nobody else's are touched.
     """
-    from dataclasses import replace
-
+    from harness.flow import among_published
     from harness.followup.issues import decide
     from harness.followup.text import causes_of
     from harness.followup.tracker import Tracker
-    from harness.judge.origin import published_with
     from harness.judge.summary import summarise
     from harness.matrix.cases import load_cases
     from harness.run.runs import find_run
@@ -41,9 +39,7 @@ def follow_up(run_id: str | None, dry_run: bool, confirm: bool) -> None:  # noqa
     tracker = None if dry_run else Tracker(os.environ)
     # What is measured again below is not given the token.
     os.environ.pop("GITHUB_TOKEN", None)
-    summary = summarise(run, load_cases())
-    if summary.for_a_person():
-        summary = replace(summary, records=tuple(published_with(run.id).records))
+    summary = among_published(summarise(run, load_cases()))
     causes = causes_of(summary)
     if confirm and causes:
         causes = _confirmed(causes, summary)
@@ -59,7 +55,8 @@ def _confirmed(causes: list[Cause], summary: Summary) -> list[Cause]:
     from harness.contracts.records import read_run, variants_in
     from harness.followup.issues import place_of
     from harness.followup.text import groups_to_tell
-    from harness.judge.windows import ADDED
+    from harness.interface import variant_id
+    from harness.judge.windows import declared
     from harness.matrix.cases import load_cases
     from harness.matrix.plan import Selection
     from harness.matrix.read import load_matrix
@@ -73,9 +70,9 @@ def _confirmed(causes: list[Cause], summary: Summary) -> list[Cause]:
         if first.record is None:
             kept.append(cause)
             continue
-        declared = "-".join(value for axis, value in first.variant.items() if axis not in ADDED)
         again = new_run(f"again-{summary.run}")
-        selection = Selection(case=f"{first.case}:{declared}", cells=(first.cell,), device=first.variant["device"])
+        case = f"{first.case}:{variant_id(declared(first.variant))}"
+        selection = Selection(case=case, cells=(first.cell,), device=first.variant["device"])
         run_matrix(matrix, cases, selection, again, How(fresh=True, jobs=1))
         outcomes = {one.outcome for one in variants_in(read_run(again.folder)) if one.variant == dict(first.variant)}
         if outcomes and not outcomes & FAILED:
