@@ -15,18 +15,22 @@ if TYPE_CHECKING:
 ORDINARY = "prompt_embeddings = self.embedding(indices)"
 PLANTED = f"raise RuntimeError('planted')\n        {ORDINARY}"
 
-PROJECT = """
+
+def pyproject(version: str) -> str:
+    """Return the pyproject.toml of a checkout whose package is peft of a version, for setuptools."""
+    return f"""
 [build-system]
 requires = ["setuptools"]
 build-backend = "setuptools.build_meta"
 
 [project]
 name = "peft"
-version = "0.13.0"
+version = "{version}"
 
 [tool.setuptools.packages.find]
 where = ["src"]
 """
+
 
 CASE = "generate_with_cache:llama-prompt_tuning-workaround,generate_with_cache:llama-p_tuning-workaround"
 """One variant that the fault breaks, and one that it does not."""
@@ -36,7 +40,7 @@ def make_checkout(folder: Path, environment: Environment) -> Path:
     """Make a repository with two commits on ``main``: peft as it was released, and with prompt tuning broken."""
     (overlay,) = (one for one in environment.overlays if (one / "peft").is_dir())
     shutil.copytree(overlay / "peft", folder / "src" / "peft", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "pyproject.toml").write_text(PROJECT, encoding="utf-8")
+    (folder / "pyproject.toml").write_text(pyproject("0.13.0"), encoding="utf-8")
     (folder / ".gitignore").write_text("__pycache__/\n*.egg-info/\nbuild/\n", encoding="utf-8")
     git(folder, "init", "--quiet", "--initial-branch=main")
     commit(folder, "as it was released")

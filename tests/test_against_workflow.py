@@ -11,9 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs, urlparse
@@ -24,6 +22,7 @@ from harness.against.answer import read_answer
 from harness.environments.index import clean_environment
 from harness.errors import InputError
 from harness.paths import ROOT
+from tests.api import AUTHOR, TOKEN, ApiHandler, page_of, serve
 from tests.checkouts import CASE, git, make_checkout
 
 if TYPE_CHECKING:
@@ -80,61 +79,40 @@ def test_the_measuring_job_may_do_nothing(read: Mapping[str, Any]) -> None:
     assert not [step for step in workflow["jobs"]["comment"]["steps"] if "checkout" in step.get("uses", "")]
 
 
-class GitHub(BaseHTTPRequestHandler):
+class GitHub(ApiHandler):
     """The few addresses of GitHub's API that comments need, for one pull request."""
 
     comments: ClassVar[list[dict[str, Any]]] = []
     pulls: ClassVar[list[dict[str, Any]]] = []
-    asked: ClassVar[list[str]] = []
 
-    def do_GET(self) -> None:
+    def get(self) -> None:
         """List pull requests by their head, or comments by pages."""
         asked = urlparse(self.path)
         query = parse_qs(asked.query)
         if asked.path.endswith("/pulls"):
             self.answer([one for one in self.pulls if one["label"] == query["head"][0]])
         else:
-            page = int(query["page"][0])
-            self.answer(self.comments[100 * (page - 1) : 100 * page])
+            self.answer(page_of(self.comments, query))
 
-    def do_POST(self) -> None:
+    def post(self) -> None:
         """Add a comment."""
-        self.comments.append({"id": len(self.comments) + 1, "user": {"login": "github-actions[bot]"}, **self.body()})
+        self.comments.append({"id": len(self.comments) + 1, **AUTHOR, **self.body()})
         self.answer(self.comments[-1])
 
-    def do_PATCH(self) -> None:
+    def patch(self) -> None:
         """Change a comment."""
         number = int(self.path.rpartition("/")[2])
         (one,) = (one for one in self.comments if one["id"] == number)
         one |= self.body()
         self.answer(one)
 
-    def body(self) -> dict[str, Any]:
-        """Read what was sent."""
-        return dict(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-    def answer(self, data: Any) -> None:
-        """Answer who has the token; remember what was asked."""
-        allowed = self.headers["Authorization"] == "Bearer the-token"
-        self.asked.append(f"{self.command} {self.path}")
-        self.send_response(200 if allowed else 403)
-        self.end_headers()
-        self.wfile.write(json.dumps(data if allowed else {}).encode())
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture
 def api() -> Iterator[str]:
     """Serve the API on this machine; returns its address."""
-    GitHub.comments, GitHub.pulls, GitHub.asked = [], [], []
-    with ThreadingHTTPServer(("127.0.0.1", 0), GitHub) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    GitHub.comments, GitHub.pulls = [], []
+    with serve(GitHub) as address:
+        yield address
 
 
 @dataclass
@@ -278,7 +256,7 @@ def event_of(repository: Path, head: str) -> dict[str, Any]:
             "server_url": repository.parent.parent.as_uri(),
             "repository": "owner/peft",
             "sha": merged,
-            "token": "the-token",
+            "token": TOKEN,
             "event": {"pull_request": pull},
         }
     }

@@ -16,6 +16,7 @@ import pytest
 
 from harness.environments.build import build_overlay
 from harness.paths import ROOT
+from tests.checkouts import pyproject
 from tests.test_bisect_commits import Origin
 
 if TYPE_CHECKING:
@@ -23,16 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-PYPROJECT = """
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
-[project]
-name = "peft"
-version = "0.12.1.dev0"
-[tool.setuptools.packages.find]
-where = ["src"]
-"""
+PYPROJECT = pyproject("0.12.1.dev0")
 QUESTION = ["--case", "generate_with_cache", "--model", "llama", "--axis", "peft", "--transformers", "4.45.2"]
 FIX = [*QUESTION, "--method", "prompt_tuning", "--from-matrix", "grid", "--good", "0.13.1", "--bad", "0.12.0"]
 

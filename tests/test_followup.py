@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qs, urlparse
 
@@ -23,6 +20,7 @@ from harness.judge.verdicts import Judged, Verdict
 from harness.matrix.cases import load_cases
 from harness.paths import ROOT
 from harness.run.runs import Run
+from tests.api import AUTHOR, TOKEN, ApiHandler, page_of, serve
 from tests.planted import LLAMA, record, write_run
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
     from harness.contracts.record import VariantRecord
 
 OLD, NEW = {"peft": "0.21.2", "transformers": "5.22.0"}, {"peft": "0.21.2", "transformers": "5.23.0"}
-TOKEN = "t" * 8
 PLACES = [f"case:{number}" for number in range(6)]
 
 
@@ -175,60 +172,41 @@ def test_a_message_stays_in_its_block(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "<img>" not in one.title.replace("<n>", "")
 
 
-class Tracker(BaseHTTPRequestHandler):
+class Tracker(ApiHandler):
     """The few addresses of GitHub's API that issues need."""
 
     issues: ClassVar[list[dict[str, Any]]] = []
     comments: ClassVar[list[str]] = []
 
-    def do_GET(self) -> None:
+    def get(self) -> None:
         """List issues by pages."""
         query = parse_qs(urlparse(self.path).query)
         assert query["labels"] == ["prompt-bench"]
-        page = int(query["page"][0])
-        self.answer(self.issues[100 * (page - 1) : 100 * page])
+        self.answer(page_of(self.issues, query))
 
-    def do_POST(self) -> None:
+    def post(self) -> None:
         """Make an issue, or remember a comment."""
         if self.path.endswith("/comments"):
             self.comments.append(self.body()["body"])
             self.answer({"id": 1})
             return
-        made = {"number": len(self.issues) + 1, "state": "open", "user": {"login": "github-actions[bot]"}}
+        made = {"number": len(self.issues) + 1, "state": "open", **AUTHOR}
         self.issues.append({**made, **self.body()})
         self.answer(self.issues[-1])
 
-    def do_PATCH(self) -> None:
+    def patch(self) -> None:
         """Change an issue."""
         number = int(self.path.rpartition("/")[2])
         self.issues[number - 1] |= self.body()
         self.answer(self.issues[number - 1])
-
-    def body(self) -> dict[str, Any]:
-        """Read what was sent."""
-        return dict(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-
-    def answer(self, data: Any) -> None:
-        """Answer who has the token."""
-        allowed = self.headers["Authorization"] == f"Bearer {TOKEN}"
-        self.send_response(200 if allowed else 403)
-        self.end_headers()
-        self.wfile.write(json.dumps(data if allowed else {}).encode())
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture
 def api() -> Iterator[str]:
     """Serve the API on this machine; returns its address."""
     Tracker.issues, Tracker.comments = [], []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Tracker) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serve(Tracker) as address:
+        yield address
 
 
 def follow_up(reports: Path, run: str, api: str, *options: str, token: str = TOKEN) -> Any:
