@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.contracts.record import FAILED
 from harness.interface import Outcome
 from harness.matrix.cases import read_case
-from harness.report.failures import HEAD, failures_by_defect, nearest_pair, table
+from harness.report.pages.failures import HEAD, failures_by_defect, nearest_pair, table
 from tests.planted import record
 from tests.test_completeness import WHOLE
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.cli import cli
 from harness.interface import Outcome
 from harness.matrix.cases import read_case
-from harness.report.cases_page import catalogue_page, newest, tally
+from harness.report.pages.cases import catalogue_page, newest, tally
 from tests.planted import record
 from tests.test_completeness import WHOLE
 

@@ -15,8 +15,8 @@ from harness.interface import Outcome
 from harness.judge.defects import load_defects
 from harness.judge.origin import Origin
 from harness.matrix.cases import load_cases
-from harness.report.compat import Compat, Support, compat_of, schema
-from harness.report.site import map_data, night_data, windows_of, write_site
+from harness.report.pages.compat import Compat, Support, compat_of, schema
+from harness.report.pages.site import map_data, night_data, windows_of, write_site
 from tests.planted import PEFT, TRANSFORMERS, record
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def test_the_site_is_whole_and_its_texts_stay_text(tmp_path: Path, monkeypatch: 
         for peft, outcome in (("0.13.0", "passed"), ("0.14.0", "error"))
     )
     planted: list[Record] = [good, replace(bad, message=NASTY, signature=NASTY)]
-    monkeypatch.setattr("harness.report.site.published_with", lambda _: Origin(words="planted", records=planted))
+    monkeypatch.setattr("harness.report.pages.site.published_with", lambda _: Origin(words="planted", records=planted))
     site = tmp_path / "site"
     written = write_site(site, cases)
     assert written[0] == site / "index.html"

@@ -50,7 +50,7 @@ def report(
         if run_id or fail_on or since or any(selected.values()):
             message = "--site DIR stands alone: it is about everything that is published; leave the rest out"
             raise UsageError(message)
-        from harness.report.site import write_site
+        from harness.report.pages.site import write_site
 
         written = write_site(site, load_cases())
         click.echo(f"wrote {len(written)} files; open {written[0]}")

@@ -231,7 +231,7 @@ def draw(matrix: str, folder: Path) -> tuple[Path, Path]:
     from harness.judge.summary import summarise
     from harness.matrix.cases import load_cases
     from harness.report.files import write_reports
-    from harness.report.site import write_site
+    from harness.report.pages.site import write_site
     from harness.run.runs import Run
 
     run_of_reference(matrix, folder)

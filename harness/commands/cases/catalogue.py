@@ -25,7 +25,7 @@ def catalogue(write: bool) -> None:  # noqa: FBT001
     from harness.judge.completeness import missing_from_case
     from harness.judge.origin import published_with
     from harness.matrix.cases import load_cases
-    from harness.report.cases_page import catalogue_page
+    from harness.report.pages.cases import catalogue_page
 
     cases = load_cases()
     problems = [

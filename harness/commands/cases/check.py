@@ -24,7 +24,7 @@ def check(run_id: str | None) -> None:
     from harness.judge.expectations import check_windows, describe
     from harness.judge.origin import published_with
     from harness.matrix.cases import load_cases
-    from harness.report.defects_page import PAGE, defects_page
+    from harness.report.pages.defects import PAGE, defects_page
 
     cases, defects, origin = load_cases(), load_defects(), published_with(run_id)
     records, words = origin.records, origin.words or "no records"

@@ -23,7 +23,7 @@ def defects(live: bool, as_json: bool, write: bool) -> None:  # noqa: FBT001
     from harness.judge.origin import published_with
     from harness.matrix.cases import load_cases
     from harness.paths import ROOT
-    from harness.report.defects_page import PAGE, defects_page
+    from harness.report.pages.defects import PAGE, defects_page
 
     if write:
         known = load_defects()

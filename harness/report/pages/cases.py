@@ -11,8 +11,8 @@ from packaging.version import Version
 from harness.contracts.record import FAILED, VariantRecord
 from harness.interface import Oracle, Outcome, variant_id
 from harness.packages import WINDOW_AXES
-from harness.report.failures import table
 from harness.report.grid import MARKS, ORDER
+from harness.report.pages.failures import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -24,7 +24,9 @@ from harness.judge.origin import published_with
 from harness.packages import WINDOW_AXES
 from harness.paths import reports_folder
 from harness.program import PROGRAM
-from harness.report.compat import (
+from harness.report.files import environment
+from harness.report.grid import MARKS
+from harness.report.pages.compat import (
     GENERATE,
     UNCACHED,
     Support,
@@ -34,8 +36,6 @@ from harness.report.compat import (
     schema,
     versions_in_order,
 )
-from harness.report.files import environment
-from harness.report.grid import MARKS
 from harness.report.timings import CHART, growth_sections, latency_row, newest_rows, scale_of
 from harness.run.runs import Run
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from harness.contracts.record import Record
     from harness.judge.defects import Defect
     from harness.matrix.cases import Case
-    from harness.report.compat import Compat
+    from harness.report.pages.compat import Compat
 
 NIGHTLY = "nightly"
 """The matrix whose runs are nights."""
