@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.environments.build import build_overlay
+from harness.interface import variant_id
 from harness.paths import ROOT
 from tests.checkouts import pyproject
 from tests.test_bisect_commits import Origin
+from tests.test_nights import newest_beside_5_24
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from harness.judge.causes import Group
 
 pytestmark = pytest.mark.slow
 
@@ -111,6 +115,18 @@ def test_from_the_release_to_the_commit(place: Path, commits: tuple[Origin, list
     again = bisect(place, *arguments)
     assert {step["source"] for step in report(again)["steps"]} == {"journal"}, "nothing is asked twice"
     assert report(again)["axes"] == data["axes"]
+
+
+@pytest.mark.parametrize("cause", newest_beside_5_24(), ids=lambda group: group.representative.case)
+def test_without_ends_the_newest_change_is_found(place: Path, cause: Group) -> None:
+    """Asked for a case and a variant alone, it names the release that broke each representative of a real night."""
+    told = cause.representative
+    axes = {name: value for name, value in told.variant.items() if name not in {"device", "dtype"}}
+    done = bisect(place, "--case", told.case, "--variant", variant_id(axes), "--peft", "0.21.2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "transformers 5.24.0 is the first bad release" in done.stdout
+    data = report(done)
+    assert (data["steps"][0]["why"], data["axes"][0]["change"]["right"]) == ("newest", "5.24.0")
 
 
 def test_known_answers_serve_another_question(place: Path) -> None:

@@ -32,7 +32,11 @@ def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["plan", "torch", "--case", "one_plus_one_round_trip"], "nothing in matrix torch"),
         (["run", "documented", "--resume", "a", "--run-id", "b"], "--resume or --run-id"),
         (["run", "documented", "--shard", "1/2", "--base", "torch"], "--shard takes every N-th base"),
-        (["bisect", "--case", "generate_with_cache"], "give --axis PACKAGE"),
+        (
+            ["bisect", "--case", "generate_with_cache", "--peft", "0.21.2", "--transformers", "5.24.0"],
+            "are both held: give --axis PACKAGE",
+        ),
+        (["bisect", "--case", "generate_with_cache", "--corners"], "--corners compares two cells"),
         (["bisect", "--case", "generate_with_cache", "--axis", "pfet"], "no cell pins that; did you mean peft?"),
         (["bisect", "--case", "generate_with_cache", "--model", "lama", "--axis", "peft"], "model=llama"),
         (["bisect", "--case", "generate_with_cache", "--axis", "peft", "--pin", "torch"], "is not NAME=VALUE"),

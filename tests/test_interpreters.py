@@ -53,6 +53,19 @@ def test_where_nothing_may_be_fetched_it_is_said(monkeypatch: pytest.MonkeyPatch
     )
 
 
+def test_a_python_that_does_not_start_is_named(alone: Path) -> None:
+    """A shim of pyenv for a version that is not chosen: the line says which program it is, and the ways out."""
+    shim = alone / "bin" / "python3.12"
+    shim.write_text("#!/bin/sh\necho 'command not found' >&2\nexit 127\n", encoding="utf-8")
+    shim.chmod(0o755)
+    with pytest.raises(MissingPython) as refusal:
+        ensure_pythons(["3.12"])
+    assert str(refusal.value) == (
+        f"Python 3.12 is not on this machine ({shim} does not start; put a working one before it in PATH); "
+        "run: uv python install 3.12"
+    )
+
+
 @pytest.mark.parametrize("setting", [None, "automatic"])
 def test_where_it_may_be_fetched_uv_is_asked(alone: Path, monkeypatch: pytest.MonkeyPatch, setting: str | None) -> None:
     """By itself uv fetches; what kept it from that is in the one line."""

@@ -104,6 +104,8 @@ class _Session:
         self.good_cell, self.bad_cell = (self._cell_of(one) for one in (options.good, options.bad))
         self.axis = self._axis_name()
         self.wanted = self._wanted()
+        if self.axis is not None and options.axis is None and not (self.good_cell and self.bad_cell):
+            say(f"searching the releases of {self.axis} (choose with --axis PACKAGE)")
         if matching > 1:
             name = variant_id(self.variant)
             say(f"{matching} variants fit; taking {name} (choose with --variant NAME or --where AXIS=VALUE)")
@@ -242,10 +244,10 @@ class _Session:
             if len(packages) > 1 or options.corners:
                 return None
             return packages[0]
-        if options.axis is None or options.corners:
-            message = "give --axis PACKAGE, or two cells: --good PACKAGE=V,... --bad PACKAGE=V,..."
+        if options.corners:
+            message = "--corners compares two cells: give --good PACKAGE=V,... --bad PACKAGE=V,..."
             raise UsageError(message)
-        return options.axis
+        return options.axis or default_axis(options.pins)
 
     def _default_pins(self) -> dict[str, str]:
         documented = load_matrix(_DOCUMENTED).cells[-1]
@@ -310,6 +312,18 @@ def check_packages(options: Options) -> None:
             if name not in PACKAGES:
                 message = f"{option} {name}: no cell pins that; {nearest(name, PACKAGES)}"
                 raise UsageError(message)
+
+
+def default_axis(pins: Mapping[str, str]) -> str:
+    """Return the package whose releases are searched when nobody says: transformers, or peft where that is held.
+
+    Raises :class:`UsageError` when both are held.
+    """
+    for package in ("transformers", "peft"):
+        if package not in pins:
+            return package
+    message = "transformers and peft are both held: give --axis PACKAGE, or leave one of them out"
+    raise UsageError(message)
 
 
 def choose_variant(options: Options) -> tuple[Case, dict[str, str], int]:

@@ -47,7 +47,11 @@ def _percent(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option("--model", help="The variant's model: --where model=...")
 @click.option("--method", help="The variant's method: --where method=...")
 @click.option("--where", default="", metavar="EXPR", help="Any axes of the variant, e.g. 'aspect=workaround'.")
-@click.option("--axis", metavar="PACKAGE", help="The package whose releases are searched.")
+@click.option(
+    "--axis",
+    metavar="PACKAGE",
+    help="Search the releases of this package (default: transformers, or peft where that is held).",
+)
 @click.option("--good", metavar="V", help="A good release; or a cell: PACKAGE=V,... or the id of a cell in --matrix.")
 @click.option("--bad", metavar="V", help="A bad release, or a cell. Without both: the change nearest to the newest.")
 @click.option(

@@ -27,6 +27,9 @@ _MINORS = re.compile(r"^cpython-3\.(\d+)\.\d+-", re.MULTILINE)
 
 _NONE = re.compile("no interpreter found", re.IGNORECASE)
 
+_BROKEN = re.compile(r"Failed to inspect Python interpreter.*?`([^`]+)`", re.DOTALL)
+"""What uv says of a program that does not start, such as a shim of pyenv for a version that is not chosen."""
+
 
 class MissingPython(EnvironmentFailure):
     """An interpreter that cells need is neither here nor to be had; the message names the ways out."""
@@ -64,8 +67,14 @@ def pythons_here() -> list[str]:
 
 
 def _find(python: str) -> bool:
-    """Return whether uv finds a Python. Raises :class:`MachineError` when it cannot look for it."""
+    """Return whether uv finds a Python.
+
+    Raises :class:`MissingPython` when the one it finds does not start, :class:`MachineError` when it cannot look.
+    """
     done = _uv("python", "find", "--system", "--no-project", python)
+    if (broken := _BROKEN.search(done.stderr)) is not None:
+        why = f"{broken[1]} does not start; put a working one before it in PATH"
+        raise MissingPython(python, why, [one for one in pythons_here() if one != python])
     if done.returncode != 0 and not _NONE.search(done.stderr):
         words = " ".join(done.stderr.split())[-300:]
         message = f"uv cannot look for Python {python} ({words}); make room, or look at its rights and limits"
