@@ -184,3 +184,30 @@ def test_between_the_last_answer_and_what_is_too_old_the_gap_is_halved() -> None
     assert ends.find is Find.FIRST_FIXED
     assert history[ends.low] is FAILED
     assert history[ends.high] is PASSED
+
+
+@pytest.mark.parametrize("find", [None, Find.FIRST_BAD])
+def test_what_cannot_be_there_is_not_asked_of_every_release(find: Find | None) -> None:
+    """Three ready cells that say the same, such as a package that nobody pinned, speak for the older ones."""
+    unsupported = replace(record({"peft": "0.13.0"}, "unsupported"), message="sentence_transformers is not installed")
+    asked: list[int] = []
+
+    def ask(index: int, _why: str) -> Record:
+        asked.append(index)
+        return unsupported
+
+    with pytest.raises(NoEnds, match="sentence_transformers is not installed; --pin"):
+        ends_at_newest(ask, 60, {}, find=find)
+    assert asked == [60, 59, 58]
+
+
+@given(st.integers(1, 40), st.integers(0, 40))
+def test_a_variant_that_is_new_is_found_behind_cells_that_were_never_ready(skips: int, older: int) -> None:
+    """Cells that cannot be resolved say nothing of the older ones: the newest that answers is behind them."""
+    history = [PASSED] * older + [FAILED] + [SKIPPED] * skips
+    try:
+        ends, _ = ends_at_newest(lambda index, _why: history[index], len(history) - 1, {}, find=None)
+    except NoEnds:
+        assert older == 0
+    else:
+        assert (ends.low, ends.high) == (older - 1, older)

@@ -38,7 +38,7 @@ from harness.matrix.cases import load_cases, select_variants
 from harness.matrix.plan import concrete_device, find_cell
 from harness.matrix.read import MATRICES, load_matrix
 from harness.matrix.spec import NEWEST, Cell
-from harness.packages import PACKAGES, WINDOW_AXES
+from harness.packages import PACKAGES, TABLE, WINDOW_AXES
 from harness.paths import reports_folder
 from harness.run.keys import project_code
 from harness.run.runs import Run
@@ -259,7 +259,8 @@ class _Session:
             return self.bad_cell
         base = find_cell(load_matrix(options.matrix), options.base_cell) if options.base_cell else None
         pins = {**(base.pins if base else self._default_pins()), **options.pins}
-        for name in WINDOW_AXES:
+        needed = [one.name for one in TABLE if one.module in self.case.needs]
+        for name in (*WINDOW_AXES, *needed):
             if name not in pins and name != self.axis:
                 pins[name] = NEWEST if options.as_of_axis or options.as_of else releases_of(name)[-1].version
         pins.pop(self.axis or "", None)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from packaging.version import InvalidVersion, Version
 
 from harness.bisect.search import Answer, Find, Finding, Search
-from harness.bisect.symptom import fails, has_no_answer, symptom_of
+from harness.bisect.symptom import fails, has_no_answer, shown, symptom_of, words_of
+from harness.contracts.record import VariantRecord
 from harness.errors import ExitStatus, HarnessError, UsageError
 
 if TYPE_CHECKING:
@@ -223,6 +224,10 @@ def differences(left: Lock | None, right: Lock | None, *, leave_out: str) -> dic
     return {name: (old.get(name, "-"), new.get(name, "-")) for name in names}
 
 
+_SAME_WORDS = 3
+"""So many releases that say the same of why a variant cannot be there speak for the older ones."""
+
+
 class NoEnds(HarnessError):
     """Every release that was asked answers the same: there is nothing to bisect."""
 
@@ -252,7 +257,7 @@ def ends_at_newest(
     one that fails. ``hints`` are records of candidates that say where that may be: each is asked before it counts, and
     without them the search goes back in steps of 1, 2, 4, 8. Raises :class:`NoEnds`.
     """
-    newest = next((index for index in range(newest, -1, -1) if not has_no_answer(ask(index, "newest"))), newest)
+    newest = _newest_answering(ask, newest, "newest")
     record = ask(newest, "newest")
     natural = Find.FIRST_BAD if fails(record) else Find.FIRST_FIXED
     if find not in {None, natural} or has_no_answer(record):
@@ -290,8 +295,8 @@ def widened_ends(ask: Ask, newest: int, *, good: int | None, bad: int | None, fi
         low, high = _walk(ask, bad, 0, wanted=_passing, what=_GOOD_END)
         return Ends(low=low, high=min(high, bad), find=Find.FIRST_BAD)
     if find is None:
-        # The newest release that answers; steps from one that does not could jump over it.
-        newest = next((index for index in range(newest, -1, -1) if not has_no_answer(ask(index, "widening"))), newest)
+        # Steps from a release that does not answer could jump over the newest one that does.
+        newest = _newest_answering(ask, newest, "widening")
         find = Find.FIRST_BAD if fails(ask(newest, "widening")) else Find.FIRST_FIXED
     given = good if find is Find.FIRST_BAD else bad
     if good is not None and find is Find.FIRST_FIXED:
@@ -326,6 +331,25 @@ def steps_back(start: int, floor: int) -> Iterator[int]:
 _GOOD_END = "that passes was found in going back; name one with --good"
 _BAD_END = "that fails was found in going back; name one with --bad"
 _WITHOUT = "without this failure was found in going back; name one with --good"
+
+
+def _newest_answering(ask: Ask, newest: int, why: str) -> int:
+    """Return the newest release that answers, else ``newest``, asking from it back one by one.
+
+    Raises :class:`NoEnds` when a few cells that were ready all say the same of why the variant cannot be there: then
+    the next will, too.
+    """
+    said: list[str] = []
+    for index in range(newest, -1, -1):
+        record = ask(index, why)
+        if not has_no_answer(record):
+            return index
+        if isinstance(record, VariantRecord):
+            said.append(words_of(record))
+            if len(said) == _SAME_WORDS and len(set(said)) == 1:
+                message = f"the newest releases do not answer: {shown(record)}; --pin what it needs, or name an end"
+                raise NoEnds(message)
+    return newest
 
 
 def _walk(ask: Ask, start: int, floor: int, *, wanted: Wanted, what: str, itself: bool = False) -> tuple[int, int]:

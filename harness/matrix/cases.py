@@ -34,7 +34,8 @@ DECLARED = {"DOCUMENT", "VARIANTS", "ORACLE", "UPSTREAM", "BY_NAME"}
 class Case:
     """What one case file declares, what is expected of it, and what the documents claim about it.
 
-    A case ``by_name`` runs only where its name is written out: no pattern means it.
+    A case ``by_name`` runs only where its name is written out: no pattern means it. ``needs`` are the modules that it
+    says it needs (``trial.need``) beside those that every cell has.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Case:
     oracle: str = ""
     upstream: tuple[str, ...] = ()
     by_name: bool = False
+    needs: tuple[str, ...] = ()
     _entries: dict[tuple[tuple[str, str], ...], tuple[Expectation, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -163,7 +165,18 @@ def _parse(path: Path, source: str) -> Case:
         oracle=literals.get("ORACLE", ""),
         upstream=tuple(literals.get("UPSTREAM", ())),
         by_name=bool(literals.get("BY_NAME", False)),
+        needs=_needs(tree),
     )
+
+
+def _needs(tree: ast.Module) -> tuple[str, ...]:
+    """Return the modules named in calls of ``trial.need``, sorted."""
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="need"), args=[ast.Constant(value=str(name))]):
+                found.add(name)
+    return tuple(sorted(found))
 
 
 def _literals(tree: ast.Module, path: Path) -> dict[str, Any]:
