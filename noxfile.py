@@ -123,7 +123,15 @@ def harness_environment(session: nox.Session) -> None:
     install(session)
 
 
-@nox.session(venv_backend="none", requires=["harness"], allow_parallel=True)
+@nox.session(venv_backend="none", requires=["harness"])
+def pythons(session: nox.Session) -> None:
+    """Find or fetch the Pythons of the matrix: where one is missing that is said once, and no base begins."""
+    words = session.posargs
+    chosen = words[words.index("--python") :][:2] if "--python" in words else []
+    harness(session, "admin", "pythons", MATRIX_NAME, *chosen)
+
+
+@nox.session(venv_backend="none", requires=["pythons"], allow_parallel=True)
 @nox.parametrize("base", [nox.param(base, id=base) for base in MATRIX.bases])
 def base(session: nox.Session, base: str) -> None:
     """Measure the cells of the matrix that stand on one base."""
@@ -132,7 +140,7 @@ def base(session: nox.Session, base: str) -> None:
     harness(session, *arguments, also_good=(int(ExitStatus.NOTHING_MEASURED),))
 
 
-@nox.session(venv_backend="none", requires=["harness", *(f"base({base})" for base in WANTED_BASES)])
+@nox.session(venv_backend="none", requires=["pythons", *(f"base({base})" for base in WANTED_BASES)])
 def matrix(session: nox.Session) -> None:
     """Measure the whole matrix, draw the report, and judge it: the main job."""
     harness(session, "run", MATRIX_NAME, "--run-id", RUN, "--report", *session.posargs)

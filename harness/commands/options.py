@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 case_option = click.option("--case", metavar="EXPR", help="Case names or patterns, e.g. 'generate_with_cache:bloom'.")
@@ -31,3 +33,11 @@ def _shard(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 
 shard_option = click.option("--shard", metavar="I/N", callback=_shard, help="Every N-th base, from the I-th.")
+
+
+def minor_version(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Read a minor version of Python."""
+    if value is not None and re.fullmatch(r"3\.\d+", value) is None:
+        message = f"{value!r} is no minor version such as 3.12"
+        raise click.BadParameter(message)
+    return value

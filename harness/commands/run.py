@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.commands.options import base_option, case_option, cell_option, device_option, shard_option
+from harness.commands.options import (
+    base_option,
+    case_option,
+    cell_option,
+    device_option,
+    minor_version,
+    shard_option,
+)
 from harness.groups import INTERRUPTED
 from harness.matrix.weights import DTYPES
 from harness.program import PROGRAM, example
 
 if TYPE_CHECKING:
     from harness.run.runs import Run
-
-
-def _minor(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Read a minor version of Python."""
-    if value is not None and re.fullmatch(r"3\.\d+", value) is None:
-        message = f"{value!r} is no minor version such as 3.12"
-        raise click.BadParameter(message)
-    return value
 
 
 @click.command(epilog=example("run documented --case prompt_tuning_guide --cell peft0.13.0-st3.1 --run-id guide"))
@@ -32,7 +31,9 @@ def _minor(_context: click.Context, _parameter: click.Parameter, value: str | No
 @base_option
 @device_option
 @shard_option
-@click.option("--python", metavar="MINOR", callback=_minor, help="Measure the cells with this Python, such as 3.12.")
+@click.option(
+    "--python", metavar="MINOR", callback=minor_version, help="Measure the cells with this Python, such as 3.12."
+)
 @click.option("--weights", metavar="FAMILY=PATH_OR_NAME", multiple=True, help="Real weights for a family; repeatable.")
 @click.option("--dtype", type=click.Choice(DTYPES), help="Of real weights (default: float32).")
 @click.option("--device-map", metavar="MAP", help="Of real weights, such as 'auto'; for who has accelerate.")
