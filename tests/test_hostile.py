@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from harness.report.files import write_reports
 from harness.report.terminal import print_summary
 from harness.run.runs import Run
 from harness.selfcheck.cli import selfcheck
-from harness.selfcheck.fuzz import fuzz_matrices, fuzz_shards
+from harness.selfcheck.fuzz import fuzz_matrices, fuzz_shards, mutate_values
 from tests import planted
 
 if TYPE_CHECKING:
@@ -195,3 +196,13 @@ def test_hostile_words_do_not_reach_the_terminal(summary: Summary) -> None:
     assert "[red]b[/] [/x]" in " ".join(re.sub(r"\x1b\[[\d;]*m", "", told).split())
     assert not re.search(r"\x1b(?!\[[\d;]*m)", told)
     assert not set(told) & set("\x07\x9b\u202e")
+
+
+def test_broken_input_of_a_seed_is_the_same_again() -> None:
+    """Whatever inputs were made before it: a failure is made again from its seed and number alone."""
+    text = b'{"a": [], "b": {}, "c": {"d": []}, "e": [[1]]}\n'
+    first = mutate_values(text, random.Random(0))  # noqa: S311 - a seed that can be said, no secret
+    assert json.loads(first) != json.loads(text)
+    for seed in range(2000):
+        mutate_values(text, random.Random(seed))  # noqa: S311
+    assert mutate_values(text, random.Random(0)) == first  # noqa: S311

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.environments.index import uv_environment
-from harness.environments.resolve import find_uv
+from harness.environments.uv import find_uv
 from harness.paths import ROOT
 from tests.test_questions import QUESTIONS
 

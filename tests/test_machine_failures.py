@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.environments import build as build_module
+from harness.environments import uv as uv_module
 from harness.environments.build import InstallFailed, build_overlay
 from harness.environments.machine_failures import machine_failed
 from harness.environments.resolve import Lock, Unresolved, resolve
@@ -259,7 +259,7 @@ def test_a_uv_that_is_killed_is_no_fact_about_versions(tmp_path: Path, monkeypat
     killed = tmp_path / "uv"
     killed.write_text("#!/bin/sh\nkill -9 $$\n")
     killed.chmod(0o755)
-    monkeypatch.setattr(build_module, "find_uv", lambda: str(killed))
+    monkeypatch.setattr(uv_module, "find_uv", lambda: str(killed))
     failed = failure()
     assert failed.state == CellState.UNREACHABLE
     assert "uv ended with -9" in str(failed)

@@ -12,7 +12,7 @@ import pytest
 
 from harness.environments.index import uv_environment
 from harness.environments.locks import lock_book
-from harness.environments.resolve import find_uv
+from harness.environments.uv import find_uv
 from harness.interface import Outcome
 from harness.matrix.cases import load_cases
 from harness.matrix.plan import Selection, plan_run

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contracts.job import Request
-from harness.run.pipeline import WORTH_A_WORKER, share_out
+from harness.contracts.record import CellFacts, VariantRecord
+from harness.contracts.records import append_records
+from harness.environments.resolve import Lock
+from harness.interface import Outcome
+from harness.matrix.cases import load_cases
+from harness.matrix.plan import Selection, plan_run
+from harness.matrix.read import parse_matrix
+from harness.run.pipeline import WORTH_A_WORKER, divide, share_out
+from harness.run.runs import Run
+from harness.run.store import Store
 from harness.run.workers import WorkItem
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def request(cell: str, case: int, number: int) -> Request:
@@ -80,3 +93,53 @@ def test_one_large_cell_is_split_for_two_workers() -> None:
     one, other = share_out([[item]], 2)
     assert (len(one[0].requests), len(other[0].requests)) == (200, 200)
     assert (one[0].part, other[0].part) == (".1", ".2")
+
+
+MATRIX = """
+[matrix]
+title = "One cell"
+torch = "2.13.0"
+limit-seconds = LIMIT
+cases = ["generate_with_cache:llama"]
+
+[[cell]]
+why = "any"
+peft = "0.14.0"
+transformers = "4.45.1"
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "left"), [(5, 0), (10, 0), (10.5, 2), (60, 2)], ids=["shorter", "the same", "a bit more", "longer"]
+)
+def test_a_longer_limit_measures_again_what_a_shorter_one_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float, left: int
+) -> None:
+    """Of a run that goes on; what ended, ended so under any limit, and no later run reuses a timeout at all."""
+    monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
+    matrix = parse_matrix(MATRIX.replace("LIMIT", str(limit)), tmp_path / "one.toml")
+    planned = plan_run(matrix, load_cases(), Selection())
+    lock, run = Lock(pins=("peft==0.14.0", "torch==2.13.0", "transformers==4.45.1")), Run(id="r")
+    ((whole,), known) = divide(planned, [lock], matrix, run, None)
+    assert known == 0
+    outcomes = [Outcome.TIMEOUT, Outcome.TIMEOUT, Outcome.PASSED, Outcome.ERROR, Outcome.CRASHED]
+    cell = CellFacts(id=whole.cell.id, python="3.11")
+    records = [
+        VariantRecord(
+            run="r", time="2026-01-01T00:00:00Z", cell=cell, key=request.key, case=request.case,
+            variant=request.variant, outcome=outcome, duration_s=10 if outcome == Outcome.TIMEOUT else 9,
+        )
+        for request, outcome in zip(whole.requests, outcomes, strict=False)
+    ]  # fmt: skip
+    append_records(run.folder / "records" / "a.jsonl", records)
+    items, known = divide(planned, [lock], matrix, run, None)
+    again = {request.key for item in items for request in item.requests}
+    assert again & {record.key for record in records} == {record.key for record in records[:left]}
+    assert known == len(records) - left
+    store = Store(tmp_path / "store.sqlite")
+    store.add(records)
+    ((other,), known) = divide(planned, [lock], matrix, Run(id="later"), store)
+    assert {record.key for record in records if record.outcome == Outcome.TIMEOUT} <= {
+        one.key for one in other.requests
+    }
+    assert known == 2

@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import threading
 import time
 from contextlib import contextmanager
@@ -22,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from harness.environments.index import uv_environment
 from harness.environments.machine_failures import machine_failed
-from harness.environments.resolve import find_uv, name_of
+from harness.environments.resolve import name_of
+from harness.environments.uv import run_uv
 from harness.interface import CellState
 from harness.matrix.source import redact
 from harness.paths import cache_folder
@@ -219,8 +218,7 @@ def _hold(folder: Path) -> None:
 
 
 def _uv(*arguments: str) -> None:
-    command = [find_uv(), *arguments, "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, env=uv_environment(), check=False)  # noqa: S603
+    done = run_uv(*arguments, "--quiet")
     if done.returncode != 0:
         words = " ".join(done.stderr.split())[-3000:]
         state = CellState.UNREACHABLE if machine_failed(done.returncode, words) else CellState.INSTALL_FAILED

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from functools import cache
 from typing import TYPE_CHECKING
 
 from harness.environments.index import uv_environment
-from harness.environments.resolve import find_uv
+from harness.environments.uv import run_uv
 from harness.errors import EnvironmentFailure, MachineError
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterable
 
 _ALLOWED = frozenset({"automatic", "true"})
@@ -87,4 +87,4 @@ def _uv(*arguments: str) -> subprocess.CompletedProcess[str]:
     environ = {name: value for name, value in uv_environment().items() if name != "UV_PYTHON_DOWNLOADS"}
     if arguments[1] != "install":
         environ["UV_PYTHON_DOWNLOADS"] = "never"
-    return subprocess.run([find_uv(), *arguments], capture_output=True, text=True, env=environ, check=False)  # noqa: S603
+    return run_uv(*arguments, environ=environ)

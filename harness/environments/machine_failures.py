@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 import re
 
+_SIGNALS = 128
+
 _ERRORS = (
     errno.EPERM, errno.EIO, errno.ENOMEM, errno.EACCES, errno.ENFILE, errno.EMFILE, errno.ETXTBSY, errno.EFBIG,
     errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.ECONNREFUSED, errno.ECONNRESET, errno.ETIMEDOUT,
@@ -51,6 +53,6 @@ _WORDS = re.compile(
 def machine_failed(status: int, words: str) -> bool:
     """Return whether a command that ended with ``status`` and ``words`` failed of the machine that it ran on.
 
-    A negative status is the signal that killed it.
+    A negative status, or from 128 on as shells write it, is the signal that ended it; uv has no such status itself.
     """
-    return status < 0 or _WORDS.search(words) is not None
+    return status < 0 or status > _SIGNALS or _WORDS.search(words) is not None

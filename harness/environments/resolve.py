@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from harness.environments.index import uv_environment
 from harness.environments.machine_failures import machine_failed
 from harness.environments.scratch import scratch_folder
+from harness.environments.uv import run_uv
 from harness.errors import EnvironmentFailure
 from harness.interface import CellState
 from harness.matrix.source import Unreachable, fix, is_source, redact
@@ -30,6 +26,7 @@ from harness.matrix.spec import NEWEST, is_newest
 from harness.packages import LAYER_PACKAGES, OVERLAY_PACKAGES
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Sequence
 
     from harness.matrix.spec import Cell
@@ -203,13 +200,13 @@ def _compile(
     with scratch_folder("resolve") as folder:
         wanted = folder / "requirements.in"
         wanted.write_text("\n".join(asked), encoding="utf-8")
-        command = [find_uv(), "pip", "compile", str(wanted), "--no-header", "--no-annotate", *options]
+        command = ["pip", "compile", str(wanted), "--no-header", "--no-annotate", *options]
         if prefer:
             # uv keeps to the versions of the file that it is to write.
             before = folder / "requirements.txt"
             before.write_text("\n".join(prefer.pins), encoding="utf-8")
             command += ["--output-file", str(before)]
-        return subprocess.run(command, capture_output=True, text=True, env=uv_environment(), cwd=folder, check=False)  # noqa: S603
+        return run_uv(*command, cwd=folder)
 
 
 def parse_lock(text: str) -> Lock:
@@ -220,13 +217,3 @@ def parse_lock(text: str) -> Lock:
             name = re.sub(r"[-_.]+", "-", pin[1]).lower()
             pins.add(f"{name}{pin[2]}{pin[3].partition('+')[0] if name == 'torch' and pin[2] == '==' else pin[3]}")
     return Lock(pins=tuple(sorted(pins)))
-
-
-def find_uv() -> str:
-    """Return the path of uv: beside this interpreter, or on PATH. Raises :class:`EnvironmentFailure`."""
-    beside = Path(sys.executable).parent / "uv"
-    found = str(beside) if beside.is_file() else shutil.which("uv")
-    if found is None:
-        message = "uv is not installed; run: pip install 'nox[uv]'"
-        raise EnvironmentFailure(message)
-    return found

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-import subprocess
 import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.contracts.records import place, place_of, read_run, variants_in
-from harness.environments.index import uv_environment
-from harness.environments.resolve import find_uv
+from harness.environments.uv import run_uv
 from harness.errors import EnvironmentFailure
 from harness.interface import Outcome, variant_id
 from harness.judge.verdicts import expectation_for
@@ -133,10 +131,7 @@ def demonstrate(matrix: Matrix, chosen: Sequence[Window], run: Run) -> Iterator[
 def show(path: Path, window: Window, record: VariantRecord) -> Shown:
     """Run one script with ``uv run`` and read what it says."""
     begin = time.monotonic()
-    command = [find_uv(), "run", "--no-project", str(path)]
-    done = subprocess.run(  # noqa: S603
-        command, capture_output=True, text=True, env=uv_environment(), cwd=path.parent, check=False, timeout=_LIMIT_S
-    )
+    done = run_uv("run", "--no-project", str(path), cwd=path.parent, limit_s=_LIMIT_S)
     path.with_suffix(".log").write_text(done.stdout + done.stderr, encoding="utf-8")
     text = path.read_text(encoding="utf-8")
     outcome, signature, words = read_verdict(done.stdout)

@@ -15,7 +15,9 @@ from harness.environments.disk import keep_within_budget
 from harness.environments.interpreters import ensure_pythons
 from harness.environments.locks import lock_book
 from harness.environments.resolve import Lock, Unresolved, resolve
+from harness.environments.uv import stop_uv
 from harness.errors import InputError
+from harness.interface import Outcome
 from harness.machine import machine_facts
 from harness.matrix.plan import Selection, plan_run
 from harness.paths import reports_folder
@@ -183,7 +185,11 @@ def resolve_all(cells: list[Cell], book: LockBook, *, relock: bool) -> list[Lock
         return answer
 
     with ThreadPoolExecutor(_RESOLVERS) as pool:
-        answers = dict(zip(missing, pool.map(ask, missing), strict=True))
+        try:
+            answers = dict(zip(missing, pool.map(ask, missing), strict=True))
+        except BaseException:
+            stop_uv()
+            raise
     book.keep({cell: answer for cell, answer in answers.items() if isinstance(answer, Lock)})
     return [kept.get(cell) or answers[cell] for cell in cells]
 
@@ -196,7 +202,8 @@ def divide(
     Known are the records of this very run (it is being resumed) and those in ``store``; the
     latter are copied into the run. Returns the work and the number of known variants.
     """
-    here = {(one.cell.id, one.key) for one in variants_in(read_run(run.folder)) if one.outcome in KNOWN}
+    records = variants_in(read_run(run.folder))
+    here = {(one.cell.id, one.key) for one in records if is_known(one, limit_s=matrix.limit_s)}
     items: list[WorkItem] = []
     copied: list[VariantRecord] = []
     known = 0
@@ -214,6 +221,17 @@ def divide(
     if copied:
         append_records(run.folder / "records" / f"known.{_part(planned)}.jsonl", copied)
     return items, known
+
+
+def is_known(record: VariantRecord, *, limit_s: float) -> bool:
+    """Return whether a record of the run that goes on need not be measured again under a limit in seconds.
+
+    The limit is not in the key of a measurement: what ended, ended so under any limit. What a shorter limit stopped
+    may end under this one.
+    """
+    if record.outcome == Outcome.TIMEOUT and record.duration_s is not None:
+        return record.duration_s >= limit_s
+    return record.outcome in KNOWN
 
 
 def _in_cell(record: VariantRecord, cell: str, matrix: str) -> VariantRecord:

@@ -16,6 +16,7 @@ from harness.contracts.records import append_records, mend, read_record
 from harness.environments.build import Environment, InstallFailed, build
 from harness.environments.index import clean_environment
 from harness.environments.scratch import scratch_folder
+from harness.environments.uv import stop_uv
 from harness.errors import EnvironmentFailure
 from harness.machine import machine_facts
 from harness.matrix.source import redact
@@ -211,11 +212,12 @@ class Measurement:
             raise EnvironmentFailure("\n".join(self._failures))
 
     def stop(self) -> None:
-        """End every worker; what they have written stays."""
+        """End every worker and every build; what the workers have written stays."""
         with self._lock:
             self._stopped.set()
             for worker in self._workers:
                 worker.stop()
+        stop_uv()
 
     def measure_base(self, items: list[WorkItem]) -> None:
         """Build the environments of cells that share a base, and measure them in one worker."""

@@ -20,7 +20,7 @@ from harness.contracts.record import VariantRecord
 from harness.contracts.records import read_run
 from harness.environments.build import TOOLS
 from harness.environments.index import uv_environment
-from harness.environments.resolve import find_uv
+from harness.environments.uv import find_uv
 from harness.errors import EnvironmentFailure
 from harness.paths import ROOT
 

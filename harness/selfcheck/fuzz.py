@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -143,7 +144,8 @@ def mutate_values(text: bytes, dice: random.Random) -> bytes:
         holder, name = dice.choice(list(_values_in(data)))
         before = holder[name]
         alike = [one for one in _VALUES if type(one) is type(before)] or _VALUES
-        holder[name] = dice.choice(alike if dice.random() < _OF_TYPES else _VALUES)
+        # A copy: a later change may be one within it, and the list of values is that of every input.
+        holder[name] = deepcopy(dice.choice(alike if dice.random() < _OF_TYPES else _VALUES))
     lines[row] = json.dumps(data).encode() + b"\n"
     return b"".join(lines)
 
