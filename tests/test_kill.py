@@ -55,11 +55,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.contextmanager
 def running(place: Path, run: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a run in the background."""
+    """Start a run in the background; what it prints is added to its log."""
     environ = {**os.environ, "PROMPT_BENCH_REPORTS": str(place / run)}
     command = [sys.executable, "-m", "harness", "run", str(place / "four.toml"), "--quiet", *options]
-    with subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.DEVNULL) as process:
+    with (
+        log_of(place, run).open("a", encoding="utf-8") as log,
+        subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log) as process,
+    ):
         yield process
+
+
+def log_of(place: Path, run: str) -> Path:
+    """Return the file with what a run has printed."""
+    return place / f"{run}.log"
 
 
 def records(place: Path, run: str) -> list[dict[str, Any]]:
@@ -80,7 +88,7 @@ def whole_run_s(place: Path) -> float:
     for name in ("warm", "whole"):
         begin = time.monotonic()
         with running(place, name, "--run-id", name) as process:
-            assert process.wait() == 0
+            assert process.wait() == 0, log_of(place, name).read_text(encoding="utf-8")
     assert len(records(place, "whole")) == VARIANTS
     return time.monotonic() - begin
 
@@ -133,10 +141,11 @@ def test_a_signal_at_a_random_moment_costs_nothing_that_was_finished(
     left = processes_left(place, name)
     before = records(place, name)
     with running(place, name, "--run-id", name) as process:
-        assert process.wait() == 0
+        assert process.wait() == 0, log_of(place, name).read_text(encoding="utf-8")
     after = records(place, name)
     told = f"seed {SEED}, run {number}: {fault} after {moment:.2f} s, {len(before)} of {VARIANTS} were finished"
     print(told)
+    told += f"\n{log_of(place, name).read_text(encoding='utf-8')}"
     scratch = [str(path) for path in scratch_left(name)]
     totals.add(before, after, len(left) + len(scratch))
     assert not left, told

@@ -66,10 +66,11 @@ class MemoryWatch:
         import psutil
 
         this = psutil.Process(os.getpid())
-        while True:
+        ended = False
+        while not ended:
+            # The end of the block wakes it, and is sampled as well.
+            ended = self._ended.wait(INTERVAL_S if self._samples else 0)
             self._samples.append(sum(_bytes(one) for one in [this, *this.children(recursive=True)]))
-            if self._ended.wait(INTERVAL_S):
-                return
 
 
 def peaks_of(samples: Sequence[int]) -> tuple[int, ...]:
