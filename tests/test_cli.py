@@ -31,7 +31,7 @@ def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["report", "nonsense"], "no run 'nonsense'"),
         (["plan", "torch", "--case", "one_plus_one_round_trip"], "nothing in matrix torch"),
         (["run", "documented", "--resume", "a", "--run-id", "b"], "--resume or --run-id"),
-        (["run", "documented", "--shard", "1/2", "--base", "torch"], "--shard takes every N-th base"),
+        (["run", "documented", "--shard", "1/2", "--base", "torch"], "--shard splits all bases"),
         (
             ["bisect", "--case", "generate_with_cache", "--peft", "0.21.2", "--transformers", "5.24.0"],
             "are both held: give --axis PACKAGE",

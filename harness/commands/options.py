@@ -32,7 +32,9 @@ def _shard(_context: click.Context, _parameter: click.Parameter, value: str | No
     return int(first), int(second)
 
 
-shard_option = click.option("--shard", metavar="I/N", callback=_shard, help="Every N-th base, from the I-th.")
+shard_option = click.option(
+    "--shard", metavar="I/N", callback=_shard, help="The I-th of N shards of about equal measured cost."
+)
 
 
 def minor_version(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:

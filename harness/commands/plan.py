@@ -18,12 +18,20 @@ from harness.program import example
 @device_option
 @shard_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plan(matrix: str | None, case: str | None, device: str, as_json: bool, **chosen: Any) -> None:  # noqa: FBT001
+def plan(
+    matrix: str | None,
+    case: str | None,
+    device: str,
+    shard: tuple[int, int] | None,
+    as_json: bool,  # noqa: FBT001
+    **chosen: Any,
+) -> None:
     """List the cells of MATRIX, what is cached, and what a run would cost.
 
     Nothing is touched. Without MATRIX, list the matrices.
     """
     from harness.environments.locks import lock_book
+    from harness.judge.shards import shard_of
     from harness.matrix.cases import load_cases
     from harness.matrix.plan import Selection, concrete_device, plan_run
     from harness.matrix.read import MATRICES, load_matrix
@@ -34,4 +42,6 @@ def plan(matrix: str | None, case: str | None, device: str, as_json: bool, **cho
         return
     loaded = load_matrix(matrix)
     planned = plan_run(loaded, load_cases(), Selection(case=case, device=concrete_device(device), **chosen))
+    if shard:
+        planned = shard_of(planned, loaded.name, shard)
     print_plan(loaded, planned, lock_book(loaded), as_json=as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,9 @@ from harness.matrix.weights import DTYPES
 from harness.program import PROGRAM, example
 
 if TYPE_CHECKING:
+    from harness.matrix.cases import Case
+    from harness.matrix.plan import Selection
+    from harness.matrix.spec import Matrix
     from harness.run.runs import Run
 
 
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 @click.option("--device-map", metavar="MAP", help="Of real weights, such as 'auto'; for who has accelerate.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was stopped.")
 @click.option("--run-id", metavar="RUN", help="Name the run; sessions that share a name share the run.")
+@click.option("--quick", is_flag=True, help="Only a variant for each case and method, of all families in turn.")
 @click.option("--fresh", is_flag=True, help="Measure again what is known already.")
 @click.option("--relock", is_flag=True, help="Resolve again instead of using the kept locks.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Bases at a time (default: cores, as memory allows).")
@@ -70,8 +75,9 @@ def run(matrix: str, case: str | None, device: str, **options: Any) -> None:
         message = "give --resume or --run-id; under nox: PROMPT_BENCH_RUN=RUN nox -s matrix"
         raise click.UsageError(message)
     if options["shard"] and options["bases"]:
-        message = "--shard takes every N-th base, --base names one; give one of them"
+        message = "--shard splits all bases, --base names one; give one of them"
         raise click.UsageError(message)
+    shard, quick = options.pop("shard"), options.pop("quick")
     quiet, reported = options.pop("quiet"), options.pop("reported")
     loaded, cases, python = load_matrix(matrix), load_cases(), options.pop("python")
     if python:
@@ -83,6 +89,7 @@ def run(matrix: str, case: str | None, device: str, **options: Any) -> None:
     this = find_run(resume) if resume else Run(id=run_id) if run_id else new_run(loaded.name)
     real = read_weights(options.pop("weights"), dtype=options.pop("dtype"), device_map=options.pop("device_map"))
     selection = Selection(case=case, device=concrete_device(device), weights=real, **options)
+    selection = _part(loaded, cases, selection, quick=quick, shard=shard)
     try:
         if reported:
             status = main_job(loaded, cases, selection, this, how)
@@ -101,6 +108,23 @@ def run(matrix: str, case: str | None, device: str, **options: Any) -> None:
             "nothing was measured: no cell's source could be reached; see the words above, and try again", err=True
         )
         raise SystemExit(int(ExitStatus.NOTHING_MEASURED))
+
+
+def _part(
+    matrix: Matrix, cases: tuple[Case, ...], selection: Selection, *, quick: bool, shard: tuple[int, int] | None
+) -> Selection:
+    """Narrow a selection to its quick ring, and to a shard of that."""
+    from harness.against.question import quick_ring
+    from harness.judge.shards import shard_of
+    from harness.matrix.plan import plan_run
+
+    if quick:
+        planned = plan_run(matrix, cases, selection)
+        selection = replace(selection, case=quick_ring([one for cell in planned for one in cell.variants]))
+    if shard:
+        planned = shard_of(plan_run(matrix, cases, selection), matrix.name, shard)
+        selection = replace(selection, shard=frozenset(one.cell.id for one in planned))
+    return selection
 
 
 def _tell_left_out(run: Run, python: str | None) -> None:

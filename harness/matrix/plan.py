@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What a person asked to run: ids or patterns, a case expression, a device, a shard ``(i, n)``, real weights.
+    """What a person asked to run: ids or patterns, a case expression, a device, the cells of a shard, real weights.
 
+    A shard is the whole ids of its cells, and may have none (:mod:`harness.judge.shards`).
     With real weights only variants of their families are planned, and those of cases without an axis for it.
     """
 
@@ -33,7 +34,7 @@ class Selection:
     bases: tuple[str, ...] = ()
     case: str | None = None
     device: str = "cpu"
-    shard: tuple[int, int] | None = None
+    shard: frozenset[str] | None = None
     weights: RealWeights | None = None
 
 
@@ -69,8 +70,8 @@ def plan_run(matrix: Matrix, cases: tuple[Case, ...], selection: Selection) -> t
             if asked[cell.cases](case.name, variant)
         )
         planned.append(PlannedCell(cell=cell, variants=variants))
-    # One base of several may well have nothing of what was asked for; a whole matrix may not.
-    if not any(one.variants for one in planned) and not selection.bases:
+    # One base of several, or one shard, may well have nothing of what was asked for; a whole matrix may not.
+    if not any(one.variants for one in planned) and not selection.bases and selection.shard is None:
         message = f"nothing in matrix {matrix.name} has what was asked for; see: {PROGRAM} plan {matrix.name}"
         raise UsageError(message)
     return tuple(planned)
@@ -107,12 +108,12 @@ def select_cells(matrix: Matrix, selection: Selection) -> list[Cell]:
     place = f"matrix {matrix.name}"
     by_id = read_cells(selection.cells, [cell.id for cell in matrix.cells], place=place)
     by_base = read_cells(selection.bases, matrix.bases, place=place, what="base")
-    cells = [cell for cell in matrix.cells if by_id(cell.id) and by_base(cell.base_id)]
-    if selection.shard is not None:
-        index, count = selection.shard
-        bases = list(dict.fromkeys(cell.base_id for cell in cells))[index - 1 :: count]
-        cells = [cell for cell in cells if cell.base_id in bases]
-    return cells
+    shard = selection.shard
+    return [
+        cell
+        for cell in matrix.cells
+        if by_id(cell.id) and by_base(cell.base_id) and (shard is None or cell.id in shard)
+    ]
 
 
 def concrete_device(device: str) -> str:

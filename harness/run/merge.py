@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 def merge_runs(runs: list[Run], target: Run) -> Run:
     """Copy the records, logs and benchmarks of ``runs`` into ``target`` and join their plans.
 
+    Neither the order of the runs matters nor how often one is named.
     The joined run is written beside the others and renamed when it is whole; an earlier merge of the
     same name is replaced. Raises :class:`UsageError` when the runs are of different matrices or
     devices, or when ``target`` is a run that was measured.
     """
+    runs = sorted(dict.fromkeys(runs), key=lambda run: run.id)
     plans = [run.plan() for run in runs]
     for name in ("matrix", "device"):
         values = {str(getattr(plan, name)) for plan in plans}
