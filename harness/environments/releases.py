@@ -55,9 +55,10 @@ class Release:
     uploaded: datetime | None = None
 
 
-def list_releases(package: str, *, wheels_alone: bool = True) -> tuple[Release, ...]:
+def list_releases(package: str, *, wheels_alone: bool = True, prereleases: bool = False) -> tuple[Release, ...]:
     """List the releases of a package from every index that uv would ask, old to new; none of them with ``UV_NO_INDEX``.
 
+    Pre-releases are among them with ``prereleases``.
     With ``wheels_alone`` the wheels in ``UV_FIND_LINKS`` serve where an index cannot be read. Raises
     :class:`EnvironmentFailure` when no index could be read or none has the package, or without ``wheels_alone`` when
     one of them could not be read.
@@ -83,15 +84,15 @@ def list_releases(package: str, *, wheels_alone: bool = True) -> tuple[Release, 
         folder = Path(urlparse(place).path)
         if place and folder.is_dir():
             files += [File(name=path.name) for path in folder.iterdir()]
-    if found := order(files, package):
+    if found := order(files, package, prereleases=prereleases):
         return found
     asked = ", ".join(indexes) or "UV_FIND_LINKS"
     message = f"no release of {package} in {asked}; set UV_DEFAULT_INDEX. {'; '.join(troubles)}"
     raise EnvironmentFailure(message)
 
 
-def order(files: Iterable[File], package: str) -> tuple[Release, ...]:
-    """Make releases of files, ordered by version: wheels alone; neither pre-releases nor yanked files."""
+def order(files: Iterable[File], package: str, *, prereleases: bool = False) -> tuple[Release, ...]:
+    """Make releases of files, ordered by version: wheels alone, no yanked files, pre-releases where they are wanted."""
     dates: dict[Version, list[datetime]] = defaultdict(list)
     for file in files:
         if file.yanked or not file.name.endswith(".whl"):
@@ -102,7 +103,7 @@ def order(files: Iterable[File], package: str) -> tuple[Release, ...]:
             continue
         # A build with a local label (2.13.0+cpu) is the same release.
         public = Version(version.public)
-        if name == package and not public.is_prerelease:
+        if name == package and (prereleases or not public.is_prerelease):
             dates[public] += [file.uploaded] if file.uploaded else []
     return tuple(Release(version=str(version), uploaded=min(dates[version], default=None)) for version in sorted(dates))
 
