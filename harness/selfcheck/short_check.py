@@ -96,7 +96,10 @@ def live_defects() -> list[str]:
 
 
 def places() -> dict[str, list[Place]]:
-    """Return for each live defect the places to try, newest first: of other cases or methods, each once."""
+    """Return for each live defect the places to try, newest first: of other cases or methods, each once.
+
+    A defect is absent where none of its places has a short form.
+    """
     cases, live = {case.name: case for case in load_cases()}, set(live_defects())
     found: dict[str, list[Place]] = defaultdict(list)
     for name in published():
@@ -111,7 +114,8 @@ def places() -> dict[str, list[Place]]:
             defect = defect_of(cases[record.case], record)
             if defect in live and record.variant.get("device", "cpu") == "cpu":
                 found[defect].append(Place(defect=defect, matrix=name, record=record))
-    return {defect: _spread(sorted(them, key=lambda one: one.newest, reverse=True)) for defect, them in found.items()}
+    spread = {one: _spread(sorted(them, key=lambda place: place.newest, reverse=True)) for one, them in found.items()}
+    return {defect: them for defect, them in spread.items() if them}
 
 
 def _spread(ordered: Sequence[Place]) -> list[Place]:
