@@ -17,7 +17,8 @@ from harness.program import example
 @click.group(epilog=example("admin clean --older-than 14"))
 def admin() -> None:
     """Keep runs, references and environments: merge, publish, clean, pythons, watch,
-    releases, follow-up."""
+    releases, follow-up.
+    """
 
 
 for _command in (merge, publish, clean, pythons, watch, releases, follow_up):
