@@ -16,9 +16,7 @@ from harness.program import example
 
 @click.group(epilog=example("admin clean --older-than 14"))
 def admin() -> None:
-    """Keep runs, references and environments: merge, publish, clean, pythons, watch,
-    releases, follow-up.
-    """
+    """Keep runs, references and environments; say what is new, and follow a night up."""
 
 
 for _command in (merge, publish, clean, pythons, watch, releases, follow_up):
