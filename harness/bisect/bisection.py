@@ -91,9 +91,13 @@ class Options:
 
 
 def run(options: Options, say: Say) -> ExitStatus:
+    """Do what was asked for, and say every step; return what the exit status says."""
+    return find(options, say).exit_status()
+
+
+def find(options: Options, say: Say) -> Result:
     """Do what was asked for, and say every step. Raises :class:`UsageError` before anything is measured."""
-    session = _Session(options, say)
-    return session.run()
+    return _Session(options, say).run()
 
 
 class _Session:
@@ -111,7 +115,7 @@ class _Session:
             say(f"{matching} variants fit; taking {name} (choose with --variant NAME or --where AXIS=VALUE)")
         self.number = 0
 
-    def run(self) -> ExitStatus:
+    def run(self) -> Result:
         held = self._held()
         run = Run(id=self._run_id(held))
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +128,7 @@ class _Session:
         with lock:
             return self._answer(held, run)
 
-    def _answer(self, held: Cell, run: Run) -> ExitStatus:
+    def _answer(self, held: Cell, run: Run) -> Result:
         options = self.options
         journal = Journal(run.folder / "answers.jsonl", fresh=options.fresh)
         asking = Asking(journal, self._tell)
@@ -160,7 +164,7 @@ class _Session:
             self.say(f"    {line}")
         for path in write_report(run.folder, about, result, asking.steps):
             self.say(f"wrote {path}")
-        return result.exit_status()
+        return result
 
     def _search(self, result: Result, axis: Axis | None, asking: Asking, prober: Prober, run: Run) -> None:
         options = self.options

@@ -53,7 +53,7 @@ def merge_runs(runs: list[Run], target: Run) -> Run:
 
 
 def _copy_parts(run: Run, folder: Path) -> None:
-    for part in ("records", "logs", "benchmarks"):
+    for part in ("records", "logs", "benchmarks", "locks"):
         for path in sorted((run.folder / part).glob("*")):
             # A link may lead anywhere, and what it leads to would be published.
             if path.is_symlink() or not path.is_file():

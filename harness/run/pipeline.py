@@ -120,6 +120,10 @@ def _measure(
         if isinstance(answer, Unresolved):
             progress.step(cell.id, f"{answer.state}: {answer.words[:_REASON]}")
             measurement.write_state(cell, matrix.name, answer.state, answer.words)
+    run.keep_locks(
+        _part(planned),
+        {one.cell.id: lock.pins for one, lock in zip(planned, locks, strict=True) if isinstance(lock, Lock)},
+    )
     run.mark_unfinished()
     try:
         with MemoryWatch() as watch:

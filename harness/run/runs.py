@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,13 +13,13 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text, read_plan
-from harness.errors import UsageError
+from harness.errors import InputError, UsageError
 from harness.matrix.source import redact
 from harness.paths import file_name, reports_folder
 from harness.program import PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from harness.matrix.plan import PlannedCell
@@ -53,6 +54,26 @@ class Run:
             message = f"no run {self.id!r} in {reports_folder() / 'runs'}; measure one with: {PROGRAM} run documented"
             raise UsageError(message)
         return read_plan(self.plan_path)
+
+    def keep_locks(self, part: str, locks: Mapping[str, Sequence[str]]) -> None:
+        """Write the pins of cells, by id, that one session of the run measured with."""
+        path = self.folder / "locks" / f"{part}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(locks, indent=1) + "\n", encoding="utf-8")
+
+    def locks(self) -> dict[str, list[str]]:
+        """Return the pins with which each cell was measured, by its id; a cell without a lock has none.
+
+        Raises :class:`InputError` for a file that holds something else.
+        """
+        found: dict[str, list[str]] = {}
+        for path in sorted((self.folder / "locks").glob("*.json")):
+            try:
+                data = json.loads(path.read_text(encoding="utf-8"))
+                found |= {str(cell): [str(pin) for pin in pins] for cell, pins in data.items()}
+            except (ValueError, TypeError, AttributeError) as error:
+                raise InputError(str(path), f"not the locks of a run: {error}") from None
+        return found
 
     @contextmanager
     def hold(self, bases: Iterable[str]) -> Iterator[None]:

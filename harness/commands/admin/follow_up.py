@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from harness.errors import UsageError
+from harness.packages import WINDOW_AXES
 from harness.program import example
 
 if TYPE_CHECKING:
-    from harness.followup.issues import Action, Cause
+    from collections.abc import Mapping
+
+    from harness.followup.findings import Finding
+    from harness.followup.investigate import Investigation
+    from harness.followup.issues import Action
     from harness.judge.summary import Summary
+
+
+def _clones(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = dict(value.partition("=")[::2] for value in values)
+    if wrong := [name for name, path in pairs.items() if name not in WINDOW_AXES or not path]:
+        message = f"{wrong[0]!r} is not PACKAGE=PATH with a PACKAGE of {', '.join(WINDOW_AXES)}"
+        raise click.BadParameter(message)
+    return pairs
 
 
 @click.command("follow-up", epilog=example("admin follow-up --dry-run"))
@@ -21,7 +38,25 @@ if TYPE_CHECKING:
     "--confirm/--no-confirm", default=True, show_default=True,
     help="Measure the representative of each cause again; what passes then is flaky, and is not told.",
 )  # fmt: skip
-def follow_up(run_id: str | None, dry_run: bool, confirm: bool) -> None:  # noqa: FBT001
+@click.option(
+    "--budget", metavar="MINUTES", type=click.FloatRange(0), default=0.0, show_default=True,
+    help="Wall time for all bisects and short scripts together; none with 0.",
+)  # fmt: skip
+@click.option("--clone", "clones", metavar="PACKAGE=PATH", multiple=True, callback=_clones, help="To find commits in.")
+@click.option("--matrix", metavar="NAME", help="The matrix of the run, a name or a path (default: as the run says).")
+@click.option(
+    "--nights", type=click.Path(dir_okay=False, path_type=Path),
+    help="A file of the last good night of each pair: what moved since is told, and it is written again.",
+)  # fmt: skip
+def follow_up(  # noqa: PLR0917 - click gives keywords
+    run_id: str | None,
+    dry_run: bool,  # noqa: FBT001
+    confirm: bool,  # noqa: FBT001
+    budget: float,
+    clones: Mapping[str, str],
+    matrix: str | None,
+    nights: Path | None,
+) -> None:
     """Open, update, reopen and close the issues of a run (the newest): one for each cause that needs a person.
 
     In a job of GitHub Actions the repository and the token are those of the job (GITHUB_REPOSITORY, GITHUB_TOKEN,
@@ -29,6 +64,7 @@ def follow_up(run_id: str | None, dry_run: bool, confirm: bool) -> None:  # noqa
     """
     from harness.flow import among_published
     from harness.followup.issues import decide
+    from harness.followup.moved import good_nights, moves_of, read_nights, write_nights
     from harness.followup.text import causes_of
     from harness.followup.tracker import Tracker
     from harness.judge.summary import summarise
@@ -36,50 +72,75 @@ def follow_up(run_id: str | None, dry_run: bool, confirm: bool) -> None:  # noqa
     from harness.run.runs import find_run
 
     run = find_run(run_id)
+    known = read_nights(nights) if nights else {}
     tracker = None if dry_run else Tracker(os.environ)
     # What is measured again below is not given the token.
     os.environ.pop("GITHUB_TOKEN", None)
-    summary = among_published(summarise(run, load_cases()))
-    causes = causes_of(summary)
-    if confirm and causes:
-        causes = _confirmed(causes, summary)
+    summary, locks = among_published(summarise(run, load_cases())), run.locks()
+    looked = _look(summary, matrix, locks, clones, budget, confirm=confirm)
+    told = causes_of(summary, looked.findings, moves_of(summary, locks, known))
+    causes = [one for one in told if one.id not in looked.flaky]
     actions = decide(tracker.issues() if tracker else (), causes, summary.judged, run.id)
     click.echo(f"{len(causes)} causes need a person in run {run.id}, {len(actions)} issues to write")
     for action in actions:
         click.echo(tracker.do(action) if tracker else _shown(action))
+    if nights and not dry_run:
+        write_nights(nights, good_nights(summary, locks, known, time.strftime("%Y-%m-%d", time.gmtime())))
 
 
-def _confirmed(causes: list[Cause], summary: Summary) -> list[Cause]:
-    """Measure the first place of each cause again, in the cell in which it failed; leave out what passes now."""
-    from harness.contracts.record import FAILED
-    from harness.contracts.records import read_run, variants_in
-    from harness.followup.issues import place_of
+@dataclass(frozen=True, kw_only=True)
+class _Looked:
+    """What came of looking at the causes of a night: ids of flaky ones, and what was found out about the others."""
+
+    flaky: frozenset[str]
+    findings: Mapping[str, Finding]
+
+
+def _look(
+    summary: Summary,
+    matrix: str | None,
+    locks: Mapping[str, list[str]],
+    clones: Mapping[str, str],
+    budget: float,
+    *,
+    confirm: bool,
+) -> _Looked:
+    """Measure each cause again and find out about it, the largest first, as far as it is wanted and time allows."""
+    from harness.followup.issues import cause_id, place_of
     from harness.followup.text import groups_to_tell
-    from harness.interface import variant_id
-    from harness.judge.windows import declared
-    from harness.matrix.cases import load_cases
-    from harness.matrix.plan import Selection
-    from harness.matrix.read import load_matrix
-    from harness.run.pipeline import How, run_matrix
-    from harness.run.runs import new_run
 
-    matrix, cases = load_matrix(summary.matrix), load_cases()
-    kept = []
-    for cause, group in zip(causes, groups_to_tell(summary), strict=True):
+    groups = groups_to_tell(summary)
+    flaky: set[str] = set()
+    findings: dict[str, Finding] = {}
+    if not groups or not (confirm or budget):
+        return _Looked(flaky=frozenset(), findings={})
+    investigation = _investigation(matrix or summary.matrix, locks, clones, budget)
+    for group in groups:
         first = group.representative
-        if first.record is None:
-            kept.append(cause)
-            continue
-        again = new_run(f"again-{summary.run}")
-        case = f"{first.case}:{variant_id(declared(first.variant))}"
-        selection = Selection(case=case, cells=(first.cell,), device=first.variant["device"])
-        run_matrix(matrix, cases, selection, again, How(fresh=True, jobs=1))
-        outcomes = {one.outcome for one in variants_in(read_run(again.folder)) if one.variant == dict(first.variant)}
-        if outcomes and not outcomes & FAILED:
+        if confirm and not investigation.is_confirmed(group, summary.run):
+            flaky.add(cause_id(group))
             click.echo(f"flaky: {place_of(first)} in {first.cell} passes when it is measured again; not told", err=True)
-        else:
-            kept.append(cause)
-    return kept
+        elif budget:
+            findings[cause_id(group)] = investigation.finding(group)
+    return _Looked(flaky=frozenset(flaky), findings=findings)
+
+
+def _investigation(
+    matrix: str, locks: Mapping[str, list[str]], clones: Mapping[str, str], budget: float
+) -> Investigation:
+    from harness.followup.investigate import Investigation
+    from harness.matrix.cases import load_cases
+    from harness.matrix.read import load_matrix
+
+    try:
+        loaded = load_matrix(matrix)
+    except UsageError as error:
+        message = f"{error}; give the file of the run's matrix with --matrix, or --no-confirm without --budget"
+        raise UsageError(message) from None
+    return Investigation(
+        matrix=loaded, cases=load_cases(), locks=locks, clones=clones, budget_s=60 * budget,
+        say=lambda words: click.echo(words, err=True),
+    )  # fmt: skip
 
 
 def _shown(action: Action) -> str:
