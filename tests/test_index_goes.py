@@ -156,7 +156,9 @@ def test_an_index_that_goes_between_two_installs_costs_what_it_did_not_give(
     with wheel_index(wheels) as url:
         monkeypatch.setenv("UV_DEFAULT_INDEX", url)
         run_matrix(matrix, cases, Selection(), run, How(locks=locks, jobs=1))
-    after = list(variants_in(read_run(run.folder)))
+    records = read_run(run.folder)
+    after = list(variants_in(records))
+    assert after == records, "the state of the second cell is over"
     assert [one for one in after if one.cell.id == first] == before
     assert [one.cell.id for one in after].count(second) == len(planned[1].variants)
     lines = [line for path in (run.folder / "records").glob("*.jsonl") for line in path.read_bytes().splitlines()]

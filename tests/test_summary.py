@@ -12,7 +12,7 @@ import pytest
 
 from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text
 from harness.contracts.record import CellFacts, Machine, StateRecord, VariantRecord
-from harness.contracts.records import append_records
+from harness.contracts.records import append_records, read_run
 from harness.errors import ExitStatus, UsageError
 from harness.interface import CellState, Outcome
 from harness.judge.summary import summarise
@@ -258,6 +258,16 @@ def test_the_newest_record_of_a_place_counts(order: tuple[str, str]) -> None:
     for number, name in enumerate(order):
         append_records(run.folder / "records" / f"{number}.jsonl", [both[name]])
     assert summarise(run, CASES).exit_status() is ExitStatus.AS_EXPECTED
+
+
+@pytest.mark.usefixtures("reports")
+@pytest.mark.parametrize(("time", "left"), [("2026-01-01T00:00:00Z", 0), ("2026-01-03T00:00:00Z", 1)])
+def test_a_state_that_a_later_measurement_contradicts_is_over(time: str, left: int) -> None:
+    """An index that was down when a run began, and back when it went on: the cell is one that was measured."""
+    cell = CellFacts(id="a", python="3.11")
+    state = StateRecord(run="r", time=time, cell=cell, state=CellState.INSTALL_FAILED, message="x")
+    run = make_run("r", ["a"], [state, record("a", time="2026-01-02T00:00:00Z")])
+    assert len([one for one in read_run(run.folder) if isinstance(one, StateRecord)]) == left
 
 
 @pytest.mark.usefixtures("reports")

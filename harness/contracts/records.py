@@ -210,15 +210,20 @@ def read_records(path: Path) -> Iterator[Record]:
 def read_run(folder: Path) -> list[Record]:
     """Read a run's records: for each place (cell, case, variant), or cell state, the newest.
 
-    Raises :class:`InputError`.
+    The state of a cell that was measured afterwards, when the run went on, is left out. Raises :class:`InputError`.
     """
     newest: dict[tuple[str, ...], Record] = {}
+    measured: dict[str, str] = {}
     for path in sorted((folder / "records").glob("*.jsonl")):
         for record in read_records(path):
             where = place_of(record)
             if where not in newest or record.time >= newest[where].time:
                 newest[where] = record
-    return list(newest.values())
+            if isinstance(record, VariantRecord):
+                measured[record.cell.id] = max(record.time, measured.get(record.cell.id, ""))
+    return [
+        one for one in newest.values() if isinstance(one, VariantRecord) or one.time >= measured.get(one.cell.id, "")
+    ]
 
 
 def variants_in(records: Iterable[Record]) -> Iterator[VariantRecord]:
