@@ -147,18 +147,6 @@ def matrix(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["harness"], default=False)
-def merge(session: nox.Session) -> None:
-    """Join the runs named shard-* into one, draw the report, and judge it (the nightly's last steps)."""
-    from harness.paths import reports_folder
-
-    shards = sorted(path.name for path in (reports_folder() / "runs").glob("shard-*"))
-    if not shards:
-        session.error("no reports/runs/shard-*; measure with PROMPT_BENCH_RUN=shard-1 nox -s 'base(...)'")
-    harness(session, "admin", "merge", *shards, "--run-id", RUN, "--matrix", MATRIX_NAME)
-    harness(session, "report", RUN)
-
-
-@nox.session(venv_backend="none", requires=["harness"], default=False)
 def proof(session: nox.Session) -> None:
     """Prove on 20 cells of the grid that layered and plain environments give the same records."""
     selfcheck(session, "proof", "grid", "--cells", "20", *session.posargs)
@@ -205,6 +193,12 @@ def history(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Plant faults in copies of three releases of PEFT: each must be seen by an oracle (an hour)."""
     selfcheck(session, "mutants", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["harness"], default=False)
+def rehearsal(session: nox.Session) -> None:
+    """Rehearse nights as the workflows run them, job by job: a release breaks, a shard dies, issues open and close."""
+    selfcheck(session, "rehearsal", *session.posargs)
 
 
 @nox.session(default=False)

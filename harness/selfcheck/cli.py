@@ -14,6 +14,7 @@ from harness.selfcheck.commands.mutants import mutants
 from harness.selfcheck.commands.page import page
 from harness.selfcheck.commands.proof import proof
 from harness.selfcheck.commands.references import references
+from harness.selfcheck.commands.rehearsal import rehearsal
 from harness.selfcheck.commands.repro_check import repro_check
 from harness.selfcheck.commands.steady import steady
 
@@ -23,5 +24,18 @@ def selfcheck() -> None:
     """Hold the suite against itself; nox has a session for each of these."""
 
 
-for _command in (baseline, calibrate, fuzz, history, load, mutants, page, proof, references, repro_check, steady):
+for _command in (
+    baseline,
+    calibrate,
+    fuzz,
+    history,
+    load,
+    mutants,
+    page,
+    proof,
+    references,
+    rehearsal,
+    repro_check,
+    steady,
+):
     selfcheck.add_command(_command)
