@@ -66,6 +66,13 @@ def test_every_action_is_pinned(read: Mapping[str, Any]) -> None:
     assert not [one for one in used if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}|\$/\.github/actions/[\w-]+", one)]
 
 
+def test_every_job_has_a_limit(read: Mapping[str, Any]) -> None:
+    """Of an hour at most: a job that hangs is ended, and not after the six hours that are the default."""
+    jobs = [job for data in read.values() for job in data.get("jobs", {}).values()]
+    assert len(jobs) > 5
+    assert not [job for job in jobs if not 0 < job.get("timeout-minutes", 0) <= 60]
+
+
 def test_the_measuring_job_may_do_nothing(read: Mapping[str, Any]) -> None:
     """It runs unreviewed code: its token has no permission, it gets no secret, and it keeps no cache."""
     workflow = read[".github/workflows/against.yml"]

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from click.testing import CliRunner
 
+from harness.cli import cli
 from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text
 from harness.contracts.record import CellFacts, Machine, StateRecord, VariantRecord
 from harness.contracts.records import append_records, read_run
@@ -185,6 +187,19 @@ def test_reports_of_every_kind_are_well_formed(reports: Path) -> None:
     assert json.loads(paths["report.json"])["exit_status"] == 1
     assert r"a \| b" in paths["report.md"]
     assert (reports / "latest" / "report.html").is_file()
+
+
+def test_a_run_in_which_nothing_was_measured_has_its_reports(reports: Path) -> None:
+    """A source that could not be reached: every report says so in its words, and the command exits with 3."""
+    words = "could not resolve host"
+    cell = CellFacts(id="a", python="3.11")
+    make_run("r", ["a"], [StateRecord(run="r", time="t", cell=cell, state=CellState.UNREACHABLE, message=words)])
+    told = CliRunner().invoke(cli, ["report", "r"])
+    assert told.exit_code == int(ExitStatus.NOTHING_MEASURED), told.output
+    assert words in " ".join(told.output.split())
+    for name in ("report.md", "report.html", "report.json"):
+        assert words in (reports / "latest" / name).read_text(encoding="utf-8"), name
+    assert ET.parse(reports / "latest" / "junit.xml").getroot() is not None  # noqa: S314 - our own file
 
 
 @pytest.mark.usefixtures("reports")
