@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from harness.kit.by_hand.embeddings import virtual_embeddings
     from harness.kit.by_hand.references import ByHand, Stored, Typed, in_file, in_memory
     from harness.kit.counters import count_operators, counted
-    from harness.kit.families import FAMILIES, LORA_TARGETS
+    from harness.kit.families import FAMILIES, HIDDEN, LAYERS, LORA_TARGETS
     from harness.kit.methods import (
         INIT_TEXT,
         LORA,

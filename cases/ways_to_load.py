@@ -1,0 +1,223 @@
+"""However an adapter is saved and loaded, the numbers that it had answer, and its config is what it was.
+
+huggingface/peft#3619 (a device map), #2043 (saving), #1960 (low_cpu_mem_usage). Names, subfolders, a selection of
+adapters, a config that is handed over, state dicts and the automatic classes are ways of their own in PEFT.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import peft
+import torch
+import transformers
+
+from harness.kit import (
+    LORA,
+    ByHand,
+    Stored,
+    Trial,
+    Variants,
+    adapted,
+    adapter_of,
+    attach,
+    bare_model,
+    by_forward,
+    by_generate,
+    expect_logits,
+    fill,
+    fresh_base,
+    in_file,
+    in_memory,
+    make_adapter_config,
+    make_batch,
+    readings,
+    strengthen,
+    task_inputs,
+    wanted_by_forward,
+    wanted_by_generate,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+DOCUMENT = None
+UPSTREAM = (
+    "https://github.com/huggingface/peft/issues/3619",
+    "https://github.com/huggingface/peft/issues/2043",
+    "https://github.com/huggingface/peft/pull/1960",
+)
+ORACLE = "by hand"
+VARIANTS = (
+    Variants(
+        axes={
+            "model": ("gpt2", "llama"),
+            "method": (
+                "prompt_tuning",
+                "prefix_tuning",
+                "p_tuning",
+                "multitask_prompt_tuning",
+                "cpt",
+                "cartridge",
+                "lora",
+            ),
+            "aspect": (
+                "named",
+                "subfolder",
+                "selected",
+                "little_memory",
+                "config_given",
+                "automatic",
+                "state_dict",
+                "device_map",
+            ),
+        },
+    ),
+    Variants(
+        axes={
+            "model": ("gpt2",),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "multitask_prompt_tuning", "cpt", "cartridge"),
+            "aspect": ("trainable_is_refused",),
+        },
+    ),
+)
+NAME = "mine"
+CHANGED_BY_SAVING = {"inference_mode", "base_model_name_or_path", "peft_version"}
+REFUSED = "Cannot set a prompt learning adapter to trainable when loading pretrained adapter."
+
+
+def check(trial: Trial) -> None:
+    """Compare what was loaded with the numbers in the file and in memory, by forward and by ``generate`` (by hand)."""
+    made, before = _made(trial)
+    if trial.aspect == "trainable_is_refused":
+        _refused(trial, made)
+        return
+    loaded, stored = _loaded(trial, made)
+    batch = make_batch("alone", device=trial.torch_device())
+    base = bare_model(trial.model, trial.torch_device())
+    inputs = task_inputs(trial.method, batch)
+
+    def by_forward_wanted(one: ByHand, **how: Any) -> list[torch.Tensor]:
+        return wanted_by_forward(one, trial.model, batch, **how)
+
+    wanted = by_forward_wanted(ByHand(base, trial.model, before))
+    expect_logits(trial, "the file", by_forward_wanted(ByHand(base, trial.model, stored)), wanted)
+    other = readings(trial, stored, batch, by_forward_wanted, base=base)
+    expect_logits(trial, "loaded", by_forward(loaded, trial.model, batch, **inputs), wanted, other)
+    said = by_generate(loaded, batch, **inputs)
+    by_hand = wanted_by_generate(ByHand(base, trial.model, before), trial.model, batch, said.tokens)
+    expect_logits(trial, "generate", said.scores, by_hand)
+    found = loaded.peft_config[loaded.active_adapter]
+    trial.expect(found.inference_mode is True, "an adapter that was loaded to be used is in training")
+    if trial.method != LORA:
+        # LoRA's config is filled in from the layers that it meets.
+        _expect_config(trial, before.facts, stored.facts, "the config in the file is not what it was")
+        _expect_config(trial, before.facts, found.to_dict(), "the config is not what it was")
+
+
+def _made(trial: Trial) -> tuple[Any, Stored]:
+    """Make the adapter that is saved, and read its numbers from memory."""
+    match trial.aspect:
+        case "named" | "subfolder":
+            config = make_adapter_config(trial.method, **adapter_of(trial))
+            model = peft.get_peft_model(fresh_base(trial), config, adapter_name=NAME)
+            strengthen(model, trial.method)
+            return model.eval(), in_memory(model, trial.method, NAME)
+        case "selected":
+            model = adapted(trial)
+            model.add_adapter(NAME, make_adapter_config(trial.method, **adapter_of(trial, virtual_tokens=6)))
+            std = 0.3 if trial.method == LORA else 0.8
+            prompt = (".lora_", "prompt_encoder")
+            fill(
+                model, seed=11, std=std, only=lambda name: f".{NAME}." in name and any(part in name for part in prompt)
+            )
+            return model, in_memory(model, trial.method, NAME)
+        case "automatic":
+            fresh_base(trial).save_pretrained(trial.scratch / "base")
+            base = transformers.AutoModelForCausalLM.from_pretrained(trial.scratch / "base")
+            model = attach(base.to(trial.torch_device()), trial.method, **adapter_of(trial))
+            return model, in_memory(model, trial.method)
+        case _:
+            model = adapted(trial)
+            return model, in_memory(model, trial.method)
+
+
+def _loaded(trial: Trial, made: Any) -> tuple[Any, Stored]:  # noqa: PLR0911 - a way each
+    """Save and load in the variant's way; return the model and what the file has."""
+    folder = Path(trial.scratch) / "adapter"
+    if trial.aspect == "state_dict":
+        return _by_state_dict(trial, made)
+    made.save_pretrained(folder, **({"selected_adapters": [NAME]} if trial.aspect == "selected" else {}))
+    own = folder / NAME if trial.aspect in {"named", "subfolder", "selected"} else folder
+    stored = in_file(own, trial.method)
+    load = peft.PeftModel.from_pretrained
+    match trial.aspect:
+        case "named":
+            return load(fresh_base(trial), str(own), adapter_name="again"), stored
+        case "subfolder":
+            return load(fresh_base(trial), str(folder), subfolder=NAME), stored
+        case "selected":
+            unasked = (folder / "adapter_model.safetensors").exists()
+            trial.expect(not unasked, "an adapter is saved that was not selected")
+            return load(fresh_base(trial), str(own)), stored
+        case "little_memory":
+            return load(fresh_base(trial), str(folder), low_cpu_mem_usage=True), stored
+        case "config_given":
+            config = peft.PeftConfig.from_pretrained(str(folder))
+            return load(fresh_base(trial), str(folder), config=config), stored
+        case "automatic":
+            trial.expect(
+                stored.facts["base_model_name_or_path"] == str(trial.scratch / "base"), "the file names another base"
+            )
+            model = peft.AutoPeftModelForCausalLM.from_pretrained(str(folder))
+            return model.to(trial.torch_device()), stored
+        case _:
+            fresh_base(trial).save_pretrained(trial.scratch / "base")
+            placed = {"": str(trial.torch_device())}
+            base = transformers.AutoModelForCausalLM.from_pretrained(trial.scratch / "base", device_map=placed)
+            return load(base, str(folder)), stored
+
+
+def _by_state_dict(trial: Trial, made: Any) -> tuple[Any, Stored]:
+    """Hand the numbers over as a state dict: what Accelerate and trainers do that save on their own."""
+    numbers = peft.get_peft_model_state_dict(made)
+    facts = made.peft_config["default"].to_dict()
+    # A prompt that is made by a network is handed over as what the network gives: the model that takes it is in use.
+    config = make_adapter_config(trial.method, **adapter_of(trial), inference_mode=True)
+    model = peft.get_peft_model(fresh_base(trial), config).eval()
+    peft.set_peft_model_state_dict(model, numbers)
+    return model, Stored(method=trial.method, tensors=numbers, facts=facts)
+
+
+def _expect_config(trial: Trial, before: Mapping[str, Any], after: Mapping[str, Any], otherwise: str) -> None:
+    """Check that a config has the value that each key had in memory when it was saved."""
+
+    def plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(json.dumps(dict(facts), default=sorted))
+        return found
+
+    facts, read = plain(before), plain(after)
+    changed = [key for key in facts if key not in CHANGED_BY_SAVING and read.get(key) != facts[key]]
+    trial.evidence["changed"] = changed
+    trial.expect(not changed, otherwise)
+
+
+def _refused(trial: Trial, made: Any) -> None:
+    """What a file has of a prompt cannot be trained on, and PEFT says so, whichever call asks for it."""
+    made.save_pretrained(trial.scratch)
+    loaded = peft.PeftModel.from_pretrained(fresh_base(trial), str(trial.scratch))
+    folder, wish = str(trial.scratch), {"is_trainable": True}
+    calls: dict[str, Callable[[], object]] = {
+        "from_pretrained": lambda: peft.PeftModel.from_pretrained(fresh_base(trial), folder, **wish),
+        "load_adapter": lambda: loaded.load_adapter(folder, "again", **wish),
+    }
+    for what, call in calls.items():
+        try:
+            call()
+        except ValueError as error:
+            trial.evidence[what] = str(error)
+            trial.expect(str(error) == REFUSED, f"{what} refuses for another reason")
+        else:
+            trial.expect(False, f"{what} does not refuse to train what was loaded")  # noqa: FBT003
