@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux: processes are found in /proc"),
 ]
 
-SEED = int(os.environ.pop("PROMPT_BENCH_SEED", str(random.SystemRandom().randrange(1000))))
+SEED = int(os.environ.get("PROMPT_BENCH_SEED", str(random.SystemRandom().randrange(1000))))
 
 PROCESSES = """
 def check(trial):

@@ -40,9 +40,9 @@ peft = ["0.13.0", "0.14.0"]
 transformers = ["4.45.1", "4.45.2"]
 """
 VARIANTS = 4 * 16
-KILLS = int(os.environ.pop("PROMPT_BENCH_KILLS", "4"))
+KILLS = int(os.environ.get("PROMPT_BENCH_KILLS", "4"))
 FAULTS = ("SIGKILL harness", "SIGKILL worker", "SIGKILL child", "SIGINT twice", "SIGTERM", "SIGHUP")
-SEED = int(os.environ.pop("PROMPT_BENCH_SEED", str(random.SystemRandom().randrange(1000))))
+SEED = int(os.environ.get("PROMPT_BENCH_SEED", str(random.SystemRandom().randrange(1000))))
 
 
 @pytest.fixture(scope="module")
