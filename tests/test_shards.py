@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from harness.cli import cli
 from harness.contracts.plan import Plan
 from harness.contracts.records import append_records, read_run, variants_in
-from harness.judge.reference import read_reference
-from harness.judge.shards import SECONDS_A_BASE, Unit, load, measured_for, shard_of, split, units_of
+from harness.judge.reference import measured_for, read_reference
 from harness.judge.summary import summarise
 from harness.matrix.cases import load_cases
 from harness.matrix.plan import PlannedCell, Selection, plan_run
 from harness.matrix.read import load_matrix
+from harness.matrix.shards import SECONDS_A_BASE, Unit, load, shard_of, split, units_of
 from harness.run.merge import merge_runs
 from harness.run.runs import Run
 
@@ -110,7 +110,7 @@ def test_shards_merge_to_what_one_run_says(count: int, tmp_path: Path, monkeypat
     planned = planned_of("documented")
     whole = published_run("whole", planned)
     shards = [
-        published_run(f"shard-{index}", shard_of(planned, "documented", (index, count)))
+        published_run(f"shard-{index}", shard_of(planned, measured_for("documented"), (index, count)))
         for index in range(1, count + 1)
     ]
     joined = merge_runs(shards, Run(id="joined"))

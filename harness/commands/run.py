@@ -115,14 +115,15 @@ def _part(
 ) -> Selection:
     """Narrow a selection to its quick ring, and to a shard of that."""
     from harness.against.question import quick_ring
-    from harness.judge.shards import shard_of
+    from harness.judge.reference import measured_for
     from harness.matrix.plan import plan_run
+    from harness.matrix.shards import shard_of
 
     if quick:
         planned = plan_run(matrix, cases, selection)
         selection = replace(selection, case=quick_ring([one for cell in planned for one in cell.variants]))
     if shard:
-        planned = shard_of(plan_run(matrix, cases, selection), matrix.name, shard)
+        planned = shard_of(plan_run(matrix, cases, selection), measured_for(matrix.name), shard)
         selection = replace(selection, shard=frozenset(one.cell.id for one in planned))
     return selection
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts.record import StateRecord, record_data, record_line
-from harness.contracts.records import Shared, place, place_of, read_record, read_run, record_from
+from harness.contracts.records import Shared, place, place_of, read_record, read_run, record_from, variants_in
 from harness.errors import UsageError
 from harness.latency.ratio import cached_over_uncached
 from harness.paths import ROOT, file_name
@@ -147,3 +147,9 @@ def missing_from(run: Run) -> int:
         if cell.id not in states
         for asked in cell.asked
     )
+
+
+def measured_for(matrix: str) -> list[VariantRecord]:
+    """Read the published records of a matrix; all that are published where it has none of its own."""
+    names = published()
+    return [one for name in ([matrix] if matrix in names else names) for one in variants_in(read_reference(name))]

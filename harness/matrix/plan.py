@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Selection:
     """What a person asked to run: ids or patterns, a case expression, a device, the cells of a shard, real weights.
 
-    A shard is the whole ids of its cells, and may have none (:mod:`harness.judge.shards`).
+    A shard is the whole ids of its cells, and may have none (:mod:`harness.matrix.shards`).
     With real weights only variants of their families are planned, and those of cases without an axis for it.
     """
 

@@ -10,8 +10,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.contracts.records import place, variants_in
-from harness.judge.reference import published, read_reference
+from harness.contracts.records import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -76,17 +75,16 @@ def units_of(planned: Iterable[PlannedCell], known: Iterable[VariantRecord]) -> 
     ]
 
 
-def shard_of(planned: Sequence[PlannedCell], matrix: str, shard: tuple[int, int]) -> tuple[PlannedCell, ...]:
-    """Return the cells of the ``index``-th of ``count`` shards, ``index`` from 1, in the order of the plan."""
+def shard_of(
+    planned: Sequence[PlannedCell], known: Iterable[VariantRecord], shard: tuple[int, int]
+) -> tuple[PlannedCell, ...]:
+    """Return the cells of the ``index``-th of ``count`` shards, ``index`` from 1, in the order of the plan.
+
+    ``known`` are published records, which say what variants cost.
+    """
     index, count = shard
-    chosen = {unit.cell for unit in split(units_of(planned, measured_for(matrix)), count)[index - 1]}
+    chosen = {unit.cell for unit in split(units_of(planned, known), count)[index - 1]}
     return tuple(one for one in planned if one.cell.id in chosen)
-
-
-def measured_for(matrix: str) -> list[VariantRecord]:
-    """Read the published records of a matrix; all that are published where it has none of its own."""
-    names = published()
-    return [one for name in ([matrix] if matrix in names else names) for one in variants_in(read_reference(name))]
 
 
 def _mean(values: Sequence[float]) -> float:
