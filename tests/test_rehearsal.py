@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from harness.contracts.plan import Plan, plan_text
+from harness.contracts.records import append_records, variants_in
+from harness.environments.index import clean_environment
+from harness.judge.reference import published, read_reference
 from harness.matrix.cases import load_cases, read_selector
-from harness.matrix.read import parse_matrix
+from harness.matrix.plan import Selection, plan_run
+from harness.matrix.read import load_matrix, parse_matrix
 from harness.paths import ROOT
+from harness.run.runs import asked_cell
 from harness.selfcheck.local_tracker import REPOSITORY, local_tracker
 from harness.selfcheck.rehearsal import CASES, HOUR, NEW, NIGHT, NOT_REHEARSED, OLD, copy_project, forget, matrix_text
 
@@ -112,6 +123,48 @@ def test_what_a_release_brought_is_forgotten_and_nothing_else(tmp_path: Path) ->
         entries["before"] += before_text.count("[[expect]]")
         entries["after"] += after_text.count("[[expect]]")
     assert 0 < entries["before"] - entries["after"] < entries["before"] / 2
+
+
+def published_night(project: Path, release: str, cells: int) -> None:
+    """Write the run of a night with its published records; only the first ``cells`` of its cells were measured."""
+    matrix = project / "matrices" / "rehearsal.toml"
+    matrix.write_text(matrix_text(release), encoding="utf-8")
+    planned = plan_run(load_matrix(str(matrix)), load_cases(), Selection())
+    folder = project / "reports" / "runs" / "nightly"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "records").mkdir(parents=True)
+    head = Plan(matrix="rehearsal", title="a night", device="cpu", run="nightly")
+    (folder / "plan.json").write_text(plan_text(head.with_cells(map(asked_cell, planned))), encoding="utf-8")
+    names = {tuple(one.cell.pins[name] for name in ("peft", "transformers")): one.cell.id for one in planned[:cells]}
+    wanted = {(case.name, *variant.items()) for one in planned for case, variant in one.variants}
+    newest = {}
+    for record in (one for name in published() for one in variants_in(read_reference(name))):
+        cell = names.get((record.cell.packages["peft"], record.cell.packages["transformers"]))
+        if cell is not None and (record.case, *record.variant.items()) in wanted:
+            facts = replace(record.cell, id=cell, matrix="rehearsal")
+            newest[cell, record.case, *record.variant.items()] = replace(record, cell=facts, run="nightly")
+    append_records(folder / "records" / "all.jsonl", newest.values())
+
+
+def test_published_nights_open_issues_and_close_them(tmp_path: Path) -> None:
+    """Without measuring: at most six causes, each of the new release; a lost shard closes none, a green night all."""
+    project = tmp_path / "project"
+    copy_project(project)
+    forget(project, NEW)
+    command = [sys.executable, "-m", "harness", "admin", "follow-up", "nightly", "--no-confirm"]
+    with local_tracker() as tracker:
+        counts = []
+        for release, cells in ((OLD, 2), (NEW, 2), (NEW, 1), (NEW, 0), (OLD, 2)):
+            published_night(project, release, cells)
+            environ = {**clean_environment(os.environ), **tracker.environment}
+            environ["PROMPT_BENCH_REPORTS"] = str(project / "reports")
+            done = subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            counts.append((len(tracker.open), len(tracker.issues)))
+        _, (opened, _), *_ = counts
+        assert 1 <= opened <= 6
+        assert counts == [(0, 0), (opened, opened), (opened, opened), (opened, opened), (0, opened)]
+        assert all(f"since transformers {NEW} ({OLD} does not)" in one["body"] for one in tracker.issues)
 
 
 def test_the_tracker_on_this_machine_does_as_the_real_one() -> None:

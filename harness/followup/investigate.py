@@ -104,12 +104,15 @@ class Investigation:
             return replace(found, unknown=(*found.unknown, "the bisect: the time of the night was spent"))
         except HarnessError as error:
             return replace(found, unknown=(*found.unknown, f"the bisect: {error}"))
+        # An end that fails of another cause is no answer; the measured neighbours are all there is.
+        answered = [one for one in result.axes if one.finding.change is not None]
         unknown = [*found.unknown, *result.refusals]
+        unknown += [f"the bisect: {headline(one)}" for one in result.axes if one not in answered]
         if result.commit is None and ends.package not in self.clones:
             unknown.append(f"the commit: give a clone with --clone {ends.package}=PATH")
         return replace(
             found,
-            begins=tuple(headline(one) for one in result.axes),
+            begins=tuple(headline(one) for one in answered),
             commits=tuple(commit_lines(result.commit)) if result.commit else (),
             unknown=tuple(unknown),
         )
