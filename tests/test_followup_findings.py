@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from harness.contracts.records import read_run
 from harness.errors import InputError
 from harness.followup.findings import Ends, Finding, ends_of
+from harness.followup.investigate import Investigation
 from harness.followup.issues import cause_id
 from harness.followup.moved import GoodNight, good_nights, moved, moves_of, pair_of, read_nights, write_nights
 from harness.followup.text import causes_of, groups_to_tell
 from harness.judge.summary import summarise
 from harness.matrix.cases import load_cases
+from harness.matrix.read import load_matrix
 from harness.paths import ROOT
 from harness.run.merge import merge_runs
 from harness.run.runs import Run
@@ -172,3 +174,26 @@ def test_a_clone_is_of_a_package_that_has_commits() -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ}, check=False)
     assert done.returncode == 2
     assert "is not PACKAGE=PATH" in done.stderr
+
+
+def test_without_time_left_nothing_is_measured_and_the_issue_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A budget that is spent ends a bisect at its first word, and no script is tried."""
+    summary = summary_of(tmp_path, monkeypatch, "wrong")
+    (group,) = groups_to_tell(summary)
+    said: list[str] = []
+    spent = Investigation(
+        matrix=load_matrix("nightly"), cases=load_cases(), locks={}, clones={}, budget_s=0, say=said.append,
+        begun=0.0,
+    )  # fmt: skip
+    finding = spent.finding(group)
+    assert len(said) == 1
+    assert finding.begins == finding.commits == ()
+    assert finding.script == ""
+    assert [one for one in finding.unknown if "the time of the night was spent" in one] == list(finding.unknown)
+    assert len(finding.unknown) == 2
+    (cause,) = causes_of(summary, {cause_id(group): finding})
+    assert cause.text.count("not known: ") == 2
+    assert "**First bad release**: since transformers 5.23.0" in cause.text
+    assert not list((tmp_path / "runs").glob("bisect-*/records/*"))

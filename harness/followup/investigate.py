@@ -90,7 +90,8 @@ class Investigation:
             return replace(found, unknown=(*found.unknown, why))
         packages = first.record.cell.packages
         options = Options(
-            case=_place(first), axis=ends.package, good=ends.good, bad=ends.bad, python=self._cell(first).python,
+            case=_place(first), axis=ends.package, good=ends.good, bad=ends.bad,
+            python=".".join(first.record.cell.python.split(".")[:2]),
             pins={
                 name: packages[name].partition("+")[0]
                 for name in TOLD_PACKAGES
