@@ -65,6 +65,7 @@ class Wording:
         state = "works" if works or not failing else self._what(self._worst_of(failing).fault)
         lines = [f"The newest releases measured, {self.pair(newest)}: {self.subject()} {state}."]
         lines += [] if works or not failing else [f"The cause: {self._cause(self._worst_of(failing).fault)}."]
+        lines.append("Works, with generate as most people call it:")
         width = max(len(spoken(method)) for method in COMMON_METHODS)
         for method in COMMON_METHODS:
             alone = Wording(advice.alone(one for one in advice.subjects if one.method == method), self.defects, "")
