@@ -44,5 +44,6 @@ def plan(
     loaded = load_matrix(matrix)
     planned = plan_run(loaded, load_cases(), Selection(case=case, device=concrete_device(device), **chosen))
     if shard:
-        planned = shard_of(planned, measured_for(loaded.name), shard)
+        known = measured_for(loaded.name, {case.name for one in planned for case, _ in one.variants})
+        planned = shard_of(planned, known, shard)
     print_plan(loaded, planned, lock_book(loaded), as_json=as_json)

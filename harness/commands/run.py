@@ -123,7 +123,9 @@ def _part(
         planned = plan_run(matrix, cases, selection)
         selection = replace(selection, case=quick_ring([one for cell in planned for one in cell.variants]))
     if shard:
-        planned = shard_of(plan_run(matrix, cases, selection), measured_for(matrix.name), shard)
+        planned = plan_run(matrix, cases, selection)
+        known = measured_for(matrix.name, {case.name for one in planned for case, _ in one.variants})
+        planned = shard_of(planned, known, shard)
         selection = replace(selection, shard=frozenset(one.cell.id for one in planned))
     return selection
 

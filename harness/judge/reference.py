@@ -18,7 +18,7 @@ from harness.paths import ROOT, file_name
 from harness.program import PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from harness.contracts.record import Record, VariantRecord
@@ -149,7 +149,10 @@ def missing_from(run: Run) -> int:
     )
 
 
-def measured_for(matrix: str) -> list[VariantRecord]:
-    """Read the published records of a matrix; all that are published where it has none of its own."""
+def measured_for(matrix: str, cases: Collection[str]) -> list[VariantRecord]:
+    """Read the published records of a matrix, and those of the other matrices of cases that it has none of."""
     names = published()
-    return [one for name in ([matrix] if matrix in names else names) for one in variants_in(read_reference(name))]
+    own = list(variants_in(read_reference(matrix))) if matrix in names else []
+    missing = set(cases) - {one.case for one in own}
+    others = [name for name in names if name != matrix] if missing else []
+    return own + [one for name in others for one in variants_in(read_reference(name, lambda case, _: case in missing))]
