@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,64 @@ def test_cells_beyond_the_first_bad_release_belong_to_it(fault: dict[str, Any]) 
     bad = [failing("case_0", "llama", fault, packages) for packages in (NEW, later)]
     (group,) = grouped(bad, [passing("case_0", "llama")])
     assert (len(group.members), group.step) == (2, "since transformers 5.24.0 (5.23.0 does not)")
+
+
+RANKED = {
+    "peft": ("0.9.0", "0.10.0", "0.11.1"), "transformers": ("4.9.0", "4.40.2", "5.0.0"), "torch": ("2.9.0", "2.10.0"),
+}  # fmt: skip
+
+grids = st.dictionaries(
+    st.tuples(*(st.integers(0, len(one) - 1) for one in RANKED.values())), st.booleans(), min_size=1
+)
+
+
+@given(fails=grids)
+def test_the_step_is_that_from_the_nearest_cell_that_does_otherwise(fails: dict[tuple[int, ...], bool]) -> None:
+    """As a plain search over all cells finds it, or one of them where several are equally near.
+
+    Nearest is what differs in the fewest packages, then by the fewest measured releases, then what is older; torch is
+    compared between equal peft and transformers alone.
+    """
+    names = list(RANKED)
+    measured = {
+        cell: failing("case_0", "llama", {"message": "m"}, versions) if is_bad else passing("case_0", "llama", versions)
+        for cell, is_bad in fails.items()
+        for versions in [{name: RANKED[name][rank] for name, rank in zip(names, cell, strict=True)}]
+    }
+    ranks = [sorted({cell[axis] for cell in fails}) for axis in range(len(names))]
+
+    def changes(one: tuple[int, ...], other: tuple[int, ...]) -> dict[int, int]:
+        moved = {axis: ranks[axis].index(one[axis]) - ranks[axis].index(other[axis]) for axis in range(len(names))}
+        return {axis: by for axis, by in moved.items() if by and axis < 2} or {a: by for a, by in moved.items() if by}
+
+    for cell in (cell for cell, is_bad in fails.items() if is_bad):
+        near = {one: changes(one, cell) for one, is_bad in fails.items() if not is_bad}
+        distance = {
+            one: (len(by), sum(map(abs, by.values())), sum(step > 0 for step in by.values()))
+            for one, by in near.items()
+        }
+        nearest = {
+            axis: by for one, of in near.items() if distance[one] == min(distance.values()) for axis, by in of.items()
+        }
+        (group,) = grouped([measured[cell]], list(measured.values()))
+        words = group.step
+        if not near:
+            assert words == NO_STEP
+        elif min(distance.values())[0] > 1:
+            assert words.startswith("with ")
+        else:
+            found = re.fullmatch(r"(since|up to) (\S+) (\S+) \((\S+) does not\)", words)
+            assert found is not None
+            way, name, first, before = found.groups()
+            axis = names.index(name)
+            assert RANKED[name].index(before) == ranks[axis][ranks[axis].index(cell[axis]) + nearest[axis]]
+            assert (way == "since") == (nearest[axis] < 0)
+            low, high = sorted((RANKED[name].index(before), cell[axis]))
+            line = [
+                one[axis] for one, is_bad in fails.items()
+                if is_bad and low <= one[axis] <= high and (one == cell or set(changes(one, cell)) == {axis})
+            ]  # fmt: skip
+            assert RANKED[name].index(first) == (min if way == "since" else max)(line)
 
 
 def test_a_known_failure_that_changed_has_its_step() -> None:

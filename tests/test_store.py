@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 
-from harness.contracts.record import CellFacts, VariantRecord
+from harness.contracts.record import CellFacts, Machine, VariantRecord, record_line
 from harness.contracts.records import append_records
 from harness.errors import EnvironmentFailure, InputError
-from harness.interface import Outcome
+from harness.interface import Outcome, variant_id
 from harness.run.pipeline import take_in_unfinished
 from harness.run.runs import Run
 from harness.run.store import VERSION, Store
@@ -81,14 +83,92 @@ def test_a_store_of_before_versions_is_brought_up_to_date(tmp_path: Path) -> Non
     assert version_of(path) == VERSION
 
 
+_FIRST_TABLE = """
+CREATE TABLE record (
+    key TEXT NOT NULL, run TEXT NOT NULL, time TEXT NOT NULL, cell TEXT NOT NULL,
+    case_name TEXT NOT NULL, outcome TEXT NOT NULL, json TEXT NOT NULL, matrix TEXT,
+    PRIMARY KEY (key, run)
+) WITHOUT ROWID
+"""
+
+
+def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Every record of tables of version 1 is found by key, by matrix, by case and in its history; more can be added.
+
+    A row that is no record any more is left out, and an interrupted migration leaves the file as it was.
+    """
+    path = tmp_path / "s.sqlite"
+    records = [replace(measured(str(key)), run=f"run {key}", time=f"2026-01-0{key}T00:00:00Z") for key in (2, 1, 3)]
+    with closing(sqlite3.connect(path)) as old:
+        old.execute(_FIRST_TABLE)
+        old.execute("CREATE INDEX record_matrix ON record (matrix, time)")
+        rows = [
+            (one.key, one.run, one.time, one.cell.id, one.case, str(one.outcome), record_line(one).decode(), "m")
+            for one in records
+        ]
+        rows.append(("9", "run 9", "2026-01-09T00:00:00Z", "c", "k", "passed", '{"schema": 0}', "m"))
+        old.executemany("INSERT INTO record VALUES (?,?,?,?,?,?,?,?)", rows)
+        old.execute("PRAGMA user_version = 1")
+        old.commit()
+    with (
+        patch("harness.run.store._row", side_effect=sqlite3.OperationalError("disk is full")),
+        pytest.raises(EnvironmentFailure),
+    ):
+        Store(path)
+    with closing(sqlite3.connect(path)) as old:
+        assert len(old.execute("SELECT * FROM record").fetchall()) == len(rows)
+    assert version_of(path) == 1
+    in_order = sorted(records, key=lambda one: one.time)
+    store = Store(path)
+    assert version_of(path) == VERSION
+    assert store.find(["1", "2", "3", "9"]) == {one.key: one for one in in_order}
+    assert store.of_matrix("m") == store.of_cases(["k"]) == in_order
+    assert [one.run for one in store.history("m")["c", "k", "b"]] == [one.run for one in in_order]
+    with closing(sqlite3.connect(path)) as new:
+        names = {name for (name,) in new.execute("SELECT name FROM sqlite_master")}
+    assert "older_record" not in names
+    assert "record_matrix" not in names
+    store.add([measured("4")])
+    assert Store(path).find(["4"]).keys() == {"4"}
+
+
+def test_a_history_goes_over_runs_and_machines(tmp_path: Path) -> None:
+    """Each place has what every run gave there, the oldest first, with its machine; another matrix has its own.
+
+    Only so many newest runs are told.
+    """
+    store = Store(tmp_path / "s.sqlite")
+    machines = (Machine(cpu="AMD", cores=2), Machine(cpu="Intel", gpu="H100"), Machine(cpu="Intel"))
+    outcomes = (Outcome.PASSED, Outcome.WRONG, Outcome.PASSED)
+    records = [
+        replace(measured("1", outcome=outcome, time=f"2026-01-0{day}T00:00:00Z"), run=f"r{day}", machine=machine)
+        for day, (outcome, machine) in enumerate(zip(outcomes, machines, strict=True), start=1)
+    ]
+    elsewhere = replace(records[0], run="other", cell=replace(records[0].cell, matrix="n"))
+    store.add([*records[::-1], elsewhere])
+    (place,) = store.history("m")
+    assert place == ("c", "k", variant_id({"a": "b"}))
+    told = [(one.run, one.time[:10], one.machine, one.outcome) for one in store.history("m")[place]]
+    assert told == [
+        ("r1", "2026-01-01", "AMD", "passed"),
+        ("r2", "2026-01-02", "Intel, H100", "wrong"),
+        ("r3", "2026-01-03", "Intel", "passed"),
+    ]
+    assert [one.run for one in store.history("m", runs=2)[place]] == ["r2", "r3"]
+    assert [one.run for one in store.history("n")[place]] == ["other"]
+    assert store.history("none") == {}
+
+
 def test_a_newer_store_is_refused(tmp_path: Path) -> None:
     """What a later version wrote is not touched; the line says to update."""
     path = tmp_path / "s.sqlite"
     Store(path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {VERSION + 1}")
-    with pytest.raises(InputError, match="update it"):
+    with pytest.raises(InputError, match="update it") as refused:
         Store(path)
+    assert "\n" not in str(refused.value)
+    assert version_of(path) == VERSION + 1
 
 
 def test_a_folder_in_the_place_of_the_file_is_told_in_one_line(tmp_path: Path) -> None:

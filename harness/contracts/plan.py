@@ -61,6 +61,9 @@ class Plan:
         return replace(self, cells=tuple(by_id.values()))
 
 
+_FIELDS = {kind: frozenset(known.name for known in fields(kind)) for kind in (Plan, AskedCell, AskedVariant)}
+
+
 def read_plan(path: Path) -> Plan:
     """Read a plan. Raises :class:`InputError` that names the file and the path of the mistake."""
     if not path.is_file():
@@ -84,7 +87,7 @@ def read_plan(path: Path) -> Plan:
 
 def _refuse_unknown(data: Mapping[str, Any], kind: type[Plan | AskedCell | AskedVariant], path: str) -> None:
     """Raise :class:`ValueError` for a field that would be lost when the plan is written again."""
-    if unknown := sorted(data.keys() - {known.name for known in fields(kind)}):
+    if unknown := sorted(data.keys() - _FIELDS[kind]):
         message = f"Object contains unknown field `{unknown[0]}` - at `{path}`"
         raise ValueError(message)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.interface import CellState, Outcome, variant_id
@@ -63,7 +64,7 @@ class CellFacts:
     lock: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def versions(self) -> dict[str, str]:
         """Return the versions in the cell, python among them."""
         return {**self.packages, "python": self.python}

@@ -9,10 +9,12 @@ it names and where it raises.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
@@ -81,15 +83,16 @@ class Group:
         """Return the names of the cases that see it."""
         return tuple(sorted({one.case for one in self.members}))
 
-    @property
+    @cached_property
     def representative(self) -> Judged:
         """Return the member that shows the cause most simply: by itself, with the fewest axes, in the shortest case."""
-        return min(self.members, key=self._simplicity)
+        simplest_first = sorted(self.members, key=self._simplicity)
+        by_itself = (one for one in simplest_first if one.record and mechanism_of(one.record) == self.mechanism)
+        return next(by_itself, simplest_first[0])
 
     def _simplicity(self, one: Judged) -> tuple[Any, ...]:
-        by_itself = one.record is not None and mechanism_of(one.record) == self.mechanism
         length = self.lengths.get(one.case, 0)
-        return (not by_itself, len(one.variant), length, one.case, tuple(one.variant.values()), one.cell)
+        return (len(one.variant), length, one.case, tuple(one.variant.values()), one.cell)
 
 
 def groups_of(attention: Iterable[Judged], cases: Iterable[Case], records: Iterable[Record]) -> list[Group]:
@@ -275,60 +278,92 @@ class _Step:
 _OTHER_AXES = tuple(name for name in TOLD_PACKAGES if name not in WINDOW_AXES)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Spot:
-    """A record among those of its variant: the rank of each of its versions, and whether it needs a cause.
+@dataclass(frozen=True, kw_only=True)
+class _Versions:
+    """Where a cell stands among those of a variant: the rank of each of its versions.
 
-    Of the ranks, ``window`` are those of the packages that bound windows, ``rest`` those of the others.
+    ``window`` are the ranks of the packages that bound windows, ``rest`` those of the others.
     """
 
-    record: VariantRecord
     window: tuple[int, ...]
     rest: tuple[int, ...]
+
+    @cached_property
+    def lines(self) -> dict[str, tuple[tuple[Any, ...], int]]:
+        """Return for each package what is alike in all cells that differ in it alone, and the rank of its version.
+
+        Of packages that bound no windows only cells with equal windows are compared.
+        """
+        window = {
+            axis: ((axis, _without(self.window, index)), rank)
+            for index, (axis, rank) in enumerate(zip(WINDOW_AXES, self.window, strict=True))
+        }
+        rest = {
+            axis: ((axis, self.window, _without(self.rest, index)), rank)
+            for index, (axis, rank) in enumerate(zip(_OTHER_AXES, self.rest, strict=True))
+        }
+        return {axis: (window | rest)[axis] for axis in TOLD_PACKAGES}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Spot:
+    """A record among those of its variant, and whether it needs a cause."""
+
+    record: VariantRecord
+    versions: _Versions
     is_open: bool
+
+
+class _Line:
+    """The first record of each version along one package, all else equal, apart for those that need a cause."""
+
+    def __init__(self) -> None:
+        self._first: dict[bool, dict[int, _Spot]] = {True: {}, False: {}}
+
+    def add(self, rank: int, spot: _Spot) -> None:
+        """Take in the next record."""
+        self._first[spot.is_open].setdefault(rank, spot)
+
+    def nearest_otherwise(self, rank: int) -> tuple[tuple[int, bool], _Spot] | None:
+        """Return the nearest record of another version that needs no cause, and how near; an older one comes first."""
+        first, ranks = self._first[False], self._ranks[False]
+        place = bisect_left(ranks, rank)
+        above = place + (place < len(ranks) and ranks[place] == rank)
+        near = [ranks[place - 1]] if place else []
+        near += ranks[above : above + 1]
+        return min((((abs(one - rank), one > rank), first[one]) for one in near), key=itemgetter(0), default=None)
+
+    def first_open(self, low: int, high: int, *, rising: bool) -> _Spot | None:
+        """Return the first record within two ranks that needs a cause, the last one unless ``rising``."""
+        ranks = self._ranks[True]
+        within = ranks[bisect_left(ranks, low) : bisect_right(ranks, high)]
+        return self._first[True][within[0 if rising else -1]] if within else None
+
+    @cached_property
+    def _ranks(self) -> dict[bool, list[int]]:
+        return {is_open: sorted(first) for is_open, first in self._first.items()}
 
 
 class _Spots:
     """The records of one variant by the versions of their cells; lines along one package are found at once."""
 
-    def __init__(self, case: Case, records: Sequence[VariantRecord]) -> None:
-        texts = {id(record.cell): {axis: _text(record, axis) for axis in TOLD_PACKAGES} for record in records}
-        ranks = {axis: _ranks({one[axis] for one in texts.values()}) for axis in TOLD_PACKAGES}
-        self.all: list[_Spot] = []
-        self.by_window: dict[tuple[int, ...], list[_Spot]] = defaultdict(list)
-        self.lines: dict[tuple[int, tuple[int, ...]], list[_Spot]] = defaultdict(list)
+    def __init__(self, case: Case, records: Sequence[VariantRecord], versions: Mapping[int, _Versions]) -> None:
+        """Take in records; ``versions`` are those of their cells, by the identity of the cell."""
+        self._lines: dict[tuple[Any, ...], _Line] = defaultdict(_Line)
         self._of: dict[tuple[str | None, ...], _Spot] = {}
+        self._otherwise: list[_Spot] = []
         for record in records:
-            spot = _Spot(
-                record=record,
-                window=tuple(ranks[axis][texts[id(record.cell)][axis]] for axis in WINDOW_AXES),
-                rest=tuple(ranks[axis][texts[id(record.cell)][axis]] for axis in _OTHER_AXES),
-                is_open=defect_of(case, record) == UNATTRIBUTED,
-            )
-            self.all.append(spot)
-            self.by_window[spot.window].append(spot)
+            ranks = versions[id(record.cell)]
+            spot = _Spot(record=record, versions=ranks, is_open=defect_of(case, record) == UNATTRIBUTED)
             self._of[_measurement(record)] = spot
-            for index in range(len(WINDOW_AXES)):
-                self.lines[index, _without(spot.window, index)].append(spot)
-        self.has_otherwise = not all(spot.is_open for spot in self.all)
+            for line, rank in ranks.lines.values():
+                self._lines[line].add(rank, spot)
+            if not spot.is_open:
+                self._otherwise.append(spot)
 
-    def has(self, record: VariantRecord) -> bool:
-        """Return whether a record is one of them."""
-        return _measurement(record) in self._of
-
-    def spot(self, record: VariantRecord) -> _Spot:
-        """Return the place of a record that was given."""
-        return self._of[_measurement(record)]
-
-    def along(self, spot: _Spot, axis: str) -> list[_Spot]:
-        """List the records in cells that differ from a record's in one package alone, or in none."""
-        if axis in WINDOW_AXES:
-            index = WINDOW_AXES.index(axis)
-            line = self.lines[index, _without(spot.window, index)]
-            return [one for one in line if one.window != spot.window or one.rest == spot.rest]
-        index = _OTHER_AXES.index(axis)
-        same = _without(spot.rest, index)
-        return [one for one in self.by_window[spot.window] if _without(one.rest, index) == same]
+    def spot(self, record: VariantRecord) -> _Spot | None:
+        """Return the place of a record; None where it is none of them."""
+        return self._of.get(_measurement(record))
 
     def nearest(self, spot: _Spot) -> _Spot | None:
         """Return the record in the nearest cell that needs no cause; None where there is none.
@@ -336,17 +371,23 @@ class _Spots:
         As few packages as possible differ, then as few measured releases as possible lie between; an older neighbour
         is nearer than a newer one.
         """
-        if not self.has_otherwise:
-            return None
-        near = (one for axis in TOLD_PACKAGES for one in self.along(spot, axis))
-        return _nearest_of(near, spot) or _nearest_of(self.all, spot)
+        lines = spot.versions.lines.values()
+        near = [found for line, rank in lines if (found := self._lines[line].nearest_otherwise(rank))]
+        return min(near, key=itemgetter(0))[1] if near else _nearest_of(self._otherwise, spot)
+
+    def first(self, spot: _Spot, nearest: _Spot, axis: str) -> VariantRecord:
+        """Return the record, from the nearest one that does otherwise on, with which the failure of a record begins."""
+        (line, own), (_, other) = spot.versions.lines[axis], nearest.versions.lines[axis]
+        found = self._lines[line].first_open(min(own, other), max(own, other), rising=other < own)
+        # Of its own version a record is the first itself: beside it on the line stand cells that differ in more.
+        return spot.record if found is None or found.versions.lines[axis][1] == own else found.record
 
 
 def _nearest_of(spots: Iterable[_Spot], spot: _Spot) -> _Spot | None:
-    """Return the nearest record that needs no cause and is of another cell; the first of equally near ones."""
+    """Return the nearest record of another cell; the first of equally near ones."""
     best: tuple[tuple[int, int, int], _Spot] | None = None
     for one in spots:
-        if not one.is_open and (changes := _changes(one, spot)):
+        if changes := _changes(one.versions, spot.versions):
             distance = len(changes), sum(map(abs, changes)), sum(change > 0 for change in changes)
             if best is None or distance < best[0]:
                 best = distance, one
@@ -360,6 +401,7 @@ class _Neighbours:
         self._cases = {case.name: case for case in cases}
         self._found: dict[tuple[str, ...], list[VariantRecord]] = defaultdict(list)
         self._spots: dict[tuple[str, ...], _Spots] = {}
+        self._versions: dict[frozenset[int], dict[int, _Versions]] = {}
         for record in records:
             if isinstance(record, VariantRecord) and record.outcome in MEASURED and record.case in self._cases:
                 self._found[_place(record)].append(record)
@@ -368,29 +410,41 @@ class _Neighbours:
         """Return the step from the nearest cell in which the variant does otherwise to where it fails so first."""
         place = _place(record)
         spots = self._spots.get(place)
-        if spots is None or not spots.has(record):
+        spot = spots.spot(record) if spots else None
+        if spots is None or spot is None:
             there = self._found[place]
             if _measurement(record) not in map(_measurement, there):
                 there.append(record)
-            spots = self._spots[place] = _Spots(self._cases[record.case], there)
-        spot = spots.spot(record)
-        found = spots.nearest(spot)
-        if found is None:
+            spots = self._spots[place] = _Spots(self._cases[record.case], there, self._versions_of(there))
+            spot = spots.spot(record)
+        found = spots.nearest(spot) if spot else None
+        if spot is None or found is None:
             return _Step(key=(), words=NO_STEP)
         nearest, axes = found.record, _differing(found.record, record)
         if len(axes) > 1:
             key = tuple(f"{axis} {_text(record, axis)}" for axis in axes)
             return _Step(key=key, words=f"with {' and '.join(key)}")
         (axis,) = axes
-        low, high = sorted((_version(nearest, axis), _version(record, axis)))
-        between = [
-            one.record for one in spots.along(spot, axis) if one.is_open and low <= _version(one.record, axis) <= high
-        ]
-        rising = _version(nearest, axis) == low
-        first = (min if rising else max)(between, key=lambda one: _version(one, axis), default=record)
-        way = "since" if rising else "up to"
+        first = spots.first(spot, found, axis)
+        way = "since" if found.versions.lines[axis][1] < spot.versions.lines[axis][1] else "up to"
         words = f"{way} {axis} {_text(first, axis)} ({_text(nearest, axis)} does not)"
         return _Step(key=(way, axis, _text(first, axis)), words=words)
+
+    def _versions_of(self, records: Sequence[VariantRecord]) -> Mapping[int, _Versions]:
+        """Return where the cells of records stand among each other, by their identity: alike for most variants."""
+        cells = {id(record.cell): record for record in records}
+        known = self._versions.get(frozenset(cells))
+        if known is None:
+            texts = {cell: {axis: _text(record, axis) for axis in TOLD_PACKAGES} for cell, record in cells.items()}
+            ranks = {axis: _ranks({one[axis] for one in texts.values()}) for axis in TOLD_PACKAGES}
+            known = self._versions[frozenset(cells)] = {
+                cell: _Versions(
+                    window=tuple(ranks[axis][one[axis]] for axis in WINDOW_AXES),
+                    rest=tuple(ranks[axis][one[axis]] for axis in _OTHER_AXES),
+                )
+                for cell, one in texts.items()
+            }
+        return known
 
 
 def _measurement(record: VariantRecord) -> tuple[str | None, ...]:
@@ -408,7 +462,7 @@ def _without(ranks: tuple[int, ...], index: int) -> tuple[int, ...]:
     return ranks[:index] + ranks[index + 1 :]
 
 
-def _changes(one: _Spot, other: _Spot) -> list[int]:
+def _changes(one: _Versions, other: _Versions) -> list[int]:
     """Return by how many measured releases two cells differ in each package that does."""
     if one.window != other.window:
         return [mine - its for mine, its in zip(one.window, other.window, strict=True) if mine != its]
@@ -427,10 +481,6 @@ def _differing(one: VariantRecord, other: VariantRecord) -> tuple[str, ...]:
 
 def _text(record: VariantRecord, package: str) -> str:
     return record.cell.packages.get(package, "none").partition("+")[0]
-
-
-def _version(record: VariantRecord, package: str) -> Version:
-    return _parsed(_text(record, package))
 
 
 @cache

@@ -105,12 +105,16 @@ class Summary:
 
     def for_a_person(self) -> list[Judged]:
         """List the variants that somebody has to look at."""
-        return [one for one in self.judged if one.needs_a_person]
+        return list(self._for_a_person)
+
+    @cached_property
+    def _for_a_person(self) -> tuple[Judged, ...]:
+        return tuple(one for one in self.judged if one.needs_a_person)
 
     def cells_for_a_person(self) -> list[CellSummary]:
         """List the cells whose state is not the expected one."""
-        skipped = self.skipped()
-        return [cell for cell in self.cells if cell.state_verdict is not Verdict.AS_EXPECTED and cell not in skipped]
+        amiss = (cell for cell in self.cells if cell.state_verdict is not Verdict.AS_EXPECTED)
+        return [cell for cell in amiss if cell.state != CellState.UNREACHABLE]
 
     def skipped(self) -> list[CellSummary]:
         """List the cells whose source could not be had here: said, but nobody's work."""

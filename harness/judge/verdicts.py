@@ -48,13 +48,13 @@ class Judged:
     @property
     def label(self) -> str:
         """Return the verdict in a word; ``regressed: cost`` where the outcome is as expected and its price is not."""
-        lost = self.verdict is Verdict.AS_EXPECTED and self.cost is CostVerdict.REGRESSED
-        return f"{Verdict.REGRESSED}: cost" if lost else str(self.verdict)
+        return str(self.verdict) if self.gravest is self.verdict else f"{self.gravest}: cost"
 
     @property
     def gravest(self) -> Verdict:
         """Return the verdict that decides: that on the outcome, or regressed where only the cost is."""
-        return Verdict(self.label.partition(":")[0])
+        lost = self.verdict is Verdict.AS_EXPECTED and self.cost is CostVerdict.REGRESSED
+        return Verdict.REGRESSED if lost else self.verdict
 
     @property
     def words(self) -> str:

@@ -140,7 +140,7 @@ class _Grid:
         of_variant = {(one.case, variant_id(one.variant)): number for number, one in enumerate(order)}
         self.variants = [(self._cases[one.case], _name(one.variant), dict(one.variant)) for one in order]
         of_detail: dict[tuple[Any, ...], int] = {}
-        of_counters: dict[str, int] = {}
+        of_counters: dict[str, tuple[int, dict[str, Any]]] = {}
         for number, cell in enumerate(cells):
             row = [-1] * len(order)
             for one in cell.judged:
@@ -157,7 +157,10 @@ class _Grid:
             self.grid.append(row)
         names = ("outcome", "label", "person", "message", "signature", "defect")
         self.details = [dict(zip(names, detail, strict=True)) for detail in of_detail]
-        self.counters = list(of_counters)
+        self.counters = [
+            "\n".join(f"{name}: {_short(value)}" for name, value in counters.items())
+            for _, counters in of_counters.values()
+        ]
 
 
 def _cell(cell: CellSummary) -> dict[str, Any]:
@@ -179,14 +182,15 @@ def _detail(one: Judged) -> tuple[Any, ...]:
     return one.outcome, one.label, one.needs_a_person, message[:LONGEST], signature[:LONGEST], one.defect
 
 
-def _more(one: Judged, of_counters: dict[str, int], history: Sequence[Measurement]) -> dict[str, Any]:
+def _more(
+    one: Judged, of_counters: dict[str, tuple[int, dict[str, Any]]], history: Sequence[Measurement]
+) -> dict[str, Any]:
     record = one.record
     if record is None:
         return {}
     more: dict[str, Any] = {}
     if counters := {name: record.counters[name] for name in _COUNTERS if name in record.counters}:
-        text = "\n".join(f"{name}: {_short(value)}" for name, value in counters.items())
-        more["counters"] = of_counters.setdefault(text, len(of_counters))
+        more["counters"] = of_counters.setdefault(repr(counters), (len(of_counters), counters))[0]
     if row := latency_row(record):
         more["latency"] = [
             {

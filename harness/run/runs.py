@@ -50,10 +50,14 @@ class Run:
 
     def plan(self) -> Plan:
         """Read what was asked for. Raises :class:`UsageError` where there is no such run."""
+        self.expect_plan()
+        return read_plan(self.plan_path)
+
+    def expect_plan(self) -> None:
+        """Raise :class:`UsageError` where there is no such run."""
         if not self.plan_path.is_file():
             message = f"no run {self.id!r} in {reports_folder() / 'runs'}; measure one with: {PROGRAM} run documented"
             raise UsageError(message)
-        return read_plan(self.plan_path)
 
     def keep_locks(self, part: str, locks: Mapping[str, Sequence[str]]) -> None:
         """Write the pins of cells, by id, that one session of the run measured with."""
@@ -162,7 +166,7 @@ def find_run(name: str | None) -> Run:
     """Find a run by id, or the newest one. Raises :class:`UsageError` when there is none."""
     if name is not None:
         run = Run(id=name)
-        run.plan()
+        run.expect_plan()
         return run
     folder = reports_folder() / "runs"
     plans = sorted(folder.glob("[!.]*/plan.json"), key=lambda path: path.stat().st_mtime)

@@ -87,11 +87,9 @@ class Store:
 
     def add(self, records: Iterable[VariantRecord]) -> None:
         """Keep lasting records; one that was not run, or timed out, would hide a later measurement."""
-        with self._explained(), closing(self._connect()) as connection:
-            connection.execute("BEGIN IMMEDIATE")
+        with self._explained(), closing(self._connect()) as connection, _transaction(connection):
             # A record that cannot be read ends the transaction, so that a file is taken in whole or not at all.
             connection.executemany(_ADD, (_row(record) for record in records if record.outcome in LASTING))
-            connection.execute("COMMIT")
 
     def find(self, keys: Iterable[str]) -> dict[str, VariantRecord]:
         """Return the newest record of each key that is known."""
@@ -147,21 +145,20 @@ class Store:
             if version > VERSION:
                 problem = f"version {version} is newer than {VERSION}, the newest that this version reads; update it"
                 raise InputError(str(self._path), problem)
-            connection.execute("BEGIN IMMEDIATE")
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(record)")}
-            if older := bool(columns) and version < VERSION:
-                connection.execute("ALTER TABLE record RENAME TO older_record")
-            connection.execute(_TABLE)
-            if older:
-                # The JSON has all that the columns have, whatever the version that wrote them.
-                rows = connection.execute("SELECT json FROM older_record ORDER BY time")
-                connection.executemany(_ADD, (_row(one) for one in _readable(text for (text,) in rows)))
-                connection.execute("DROP TABLE older_record")
-            for index in _INDEXES:
-                connection.execute(index)
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-            connection.execute("COMMIT")
+            with _transaction(connection):
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                columns = {name for _, name, *_ in connection.execute("PRAGMA table_info(record)")}
+                if older := bool(columns) and version < VERSION:
+                    connection.execute("ALTER TABLE record RENAME TO older_record")
+                connection.execute(_TABLE)
+                if older:
+                    # The JSON has all that the columns have, whatever the version that wrote them.
+                    rows = connection.execute("SELECT json FROM older_record ORDER BY time")
+                    connection.executemany(_ADD, (_row(one) for one in _readable(text for (text,) in rows)))
+                    connection.execute("DROP TABLE older_record")
+                for index in _INDEXES:
+                    connection.execute(index)
+                connection.execute(f"PRAGMA user_version = {VERSION}")
 
     def _set_aside(self) -> Path:
         aside = self._path.with_name(f"{self._path.name}.corrupt-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
@@ -186,6 +183,18 @@ class Store:
         except (sqlite3.OperationalError, PermissionError, OSError) as error:
             message = f"{self._path} cannot be used: {error}; make room or name another folder in PROMPT_BENCH_REPORTS"
             raise EnvironmentFailure(message) from None
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write all or nothing, and let go of the file at once: rows that are still being read would hold it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.execute("COMMIT")
 
 
 def _row(record: VariantRecord) -> tuple[str | None, ...]:
