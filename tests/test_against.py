@@ -21,7 +21,7 @@ from harness.against.companions import oldest_working
 from harness.against.difference import Change, Difference, difference, flip_of
 from harness.against.flow import of_runs
 from harness.against.last_time import lines_of, since_last_time
-from harness.against.question import Question, matrix_text, quick_ring, read_companion, shown
+from harness.against.question import Question, matrix_text, quick_ring, read_companion, shown, spelled_out
 from harness.against.render import LONGEST_COMMENT, Format, answer_of, render
 from harness.against.told import Told
 from harness.contracts.record import FAILED, MEASURED
@@ -229,6 +229,18 @@ def test_two_equal_sides_are_refused() -> None:
 def test_what_stands_beside_is_read(text: str, pins: dict[str, str]) -> None:
     """A version alone is of the other package."""
     assert read_companion(text, "peft") == pins
+
+
+def test_main_and_a_pull_request_are_those_of_the_packages_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are typed: `against main pull/12/head`; a folder of that name, a release and a source stay."""
+    monkeypatch.chdir(tmp_path)
+    assert spelled_out("main", "peft") == "git+https://github.com/huggingface/peft@main"
+    assert spelled_out("pull/12/head", "transformers") == "git+https://github.com/huggingface/transformers@pull/12/head"
+    (tmp_path / "main").mkdir()
+    for pin in ("main", "0.13.0", "./main", "git+https://example.org/peft@main"):
+        assert spelled_out(pin, "peft") == pin
 
 
 @pytest.mark.parametrize("text", ["flask==1", "peft==0.13.0", "transformers=git+nonsense"])

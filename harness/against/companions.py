@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
+from harness.against.question import spelled_out
 from harness.contracts.record import VariantRecord
 from harness.interface import Outcome
 from harness.judge.reference import read_reference
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from harness.contracts.record import Record
 
-MAIN = "git+https://github.com/huggingface/{}@main"
 _REFERENCE = "grid"
 
 
@@ -32,7 +32,7 @@ def default_companions(package: str) -> tuple[tuple[Mapping[str, str], ...], tup
     if oldest := oldest_working(read_reference(_REFERENCE), package, other):
         companions.append({other: oldest})
     try:
-        companions.append({other: fix(MAIN.format(other))})
+        companions.append({other: fix(spelled_out("main", other))})
     except Unreachable as error:
         skipped.append(f"left out, beside {other} main: {error}")
     return tuple(companions), tuple(skipped)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,10 @@ class Question:
         return f"{self.package} {shown(self.before)} against {shown(self.after)}"
 
 
+UPSTREAM = "https://github.com/huggingface/{}"
+_OF_UPSTREAM = re.compile(r"main|pull/\d+/(head|merge)")
+
+
 def shown(pin: str) -> str:
     """Return a pin as a person reads it: a commit by ten digits of its hash, a checkout by its folder."""
     if not is_source(pin):
@@ -65,6 +70,16 @@ def shown(pin: str) -> str:
     name = url.rstrip("/").rpartition("/")[2].removesuffix(".git")
     whole = len(ref) == 40 and not set(ref) - set("0123456789abcdef")  # noqa: PLR2004 - a full hash
     return f"{name}@{ref[:10] if whole else ref}"
+
+
+def spelled_out(pin: str, package: str) -> str:
+    """Return a side as a matrix writes it: ``main`` and ``pull/N/head`` are of the package's own repository.
+
+    A folder of that name comes first.
+    """
+    if _OF_UPSTREAM.fullmatch(pin) is None or Path(pin).exists():
+        return pin
+    return f"git+{UPSTREAM.format(package)}@{pin}"
 
 
 def fixed(pin: str) -> str:

@@ -53,8 +53,9 @@ FORMATS = ("terminal", "github-comment", "junit", "reportlog", "json")
 def against(before: str, after: str, forms: Sequence[str], **options: Any) -> None:
     """Say what changes from BEFORE to AFTER, and nothing else.
 
-    Each is a release, git+URL@REF (a branch, tag, commit or pull/N/head), or the path of a checkout, as its files are;
-    or both are runs. Exit status: 1 when something broke, 3 when nothing could be compared.
+    Each is a release, main or pull/N/head (of the package's own repository), git+URL@REF with any branch,
+    tag or commit, or the path of a checkout, as its files are; or both are runs. Exit status: 1 when something
+    broke, 3 when nothing could be compared.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outputs = _outputs(forms)
@@ -106,7 +107,7 @@ def _measured(
 
     from harness.against.companions import default_companions
     from harness.against.flow import Against
-    from harness.against.question import LEFT_OUT, Question, fixed, read_companion
+    from harness.against.question import LEFT_OUT, Question, fixed, read_companion, spelled_out
     from harness.against.render import answer_of, terminal
     from harness.matrix.cases import load_cases
     from harness.matrix.plan import Selection, concrete_device
@@ -118,7 +119,8 @@ def _measured(
     if not chosen:
         chosen, skipped = default_companions(package)
     question = Question(
-        package=package, before=fixed(before), after=fixed(after), companions=chosen,
+        package=package, before=fixed(spelled_out(before, package)),
+        after=fixed(spelled_out(after, package)), companions=chosen,
         as_of=as_of.date() if as_of else None, cases=tuple(case.split(",")) if case else LEFT_OUT,
     )  # fmt: skip
     selection = Selection(case=case, device=concrete_device(device))
