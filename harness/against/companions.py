@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
-from harness.against.question import spelled_out
+from harness.against.question import UPSTREAM
 from harness.contracts.record import VariantRecord
 from harness.interface import Outcome
 from harness.judge.reference import read_reference
@@ -32,7 +32,7 @@ def default_companions(package: str) -> tuple[tuple[Mapping[str, str], ...], tup
     if oldest := oldest_working(read_reference(_REFERENCE), package, other):
         companions.append({other: oldest})
     try:
-        companions.append({other: fix(spelled_out("main", other))})
+        companions.append({other: fix(f"git+{UPSTREAM.format(other)}@main")})
     except Unreachable as error:
         skipped.append(f"left out, beside {other} main: {error}")
     return tuple(companions), tuple(skipped)
