@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 
+_MOST_TRIED = 2
+"""Members of a cause whose short form is tried; each takes about half a minute."""
+
+
 class _TimeIsUp(Exception):
     """The budget of the night is spent."""
 
@@ -119,20 +123,32 @@ class Investigation:
         )
 
     def _script(self, group: Group, found: Finding) -> Finding:
+        """Add the short script of the first member that has one: the representative, else one of another family."""
+        by_model = {one.variant.get("model", ""): one for one in reversed(group.members) if one.record is not None}
         first = group.representative
-        if first.record is None or self._is_late():
-            why = "a short script: the time of the night was spent" if first.record else "a short script"
-            return replace(found, unknown=(*found.unknown, why))
-        case = next(one for one in self.cases if one.name == first.case)
+        others = [one for model, one in by_model.items() if model != first.variant.get("model", "")]
+        why = ""
+        for one in [first, *others][:_MOST_TRIED]:
+            if self._is_late():
+                why = why or "the time of the night was spent"
+                break
+            text, reason = self._short(one)
+            if text:
+                return replace(found, script=text)
+            why = why or reason
+        return replace(found, unknown=(*found.unknown, f"a short script: {why}"))
+
+    def _short(self, one: Judged) -> tuple[str, str]:
+        """Return a short script that shows in the cell of a failure what it shows, or "" and why there is none."""
+        case = next((case for case in self.cases if case.name == one.case), None)
+        if case is None or one.record is None:
+            return "", "nothing was measured"
         try:
-            lock, python = self._lock(first), self._cell(first).python
-            whole = script(case, first.variant, lock, python)
-            short = verified_here(case, first.variant, lock, python, whole=whole)
+            lock, python = self._lock(one), self._cell(one).python
+            short = verified_here(case, one.variant, lock, python, whole=script(case, one.variant, lock, python))
         except (HarnessError, InstallFailed) as error:
-            return replace(found, unknown=(*found.unknown, f"a short script: {error}"))
-        if short.text is None:
-            return replace(found, unknown=(*found.unknown, f"a short script: {short.why}"))
-        return replace(found, script=short.text)
+            return "", str(error)
+        return short.text or "", short.why
 
     def _cell(self, one: Judged) -> Cell:
         return find_cell(self.matrix, one.cell)

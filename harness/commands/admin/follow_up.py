@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +77,9 @@ def follow_up(  # noqa: PLR0917 - click gives keywords
     # What is measured again below is not given the token.
     os.environ.pop("GITHUB_TOKEN", None)
     summary, locks = among_published(summarise(run, load_cases())), run.locks()
-    looked = _look(summary, matrix, locks, clones, budget, confirm=confirm)
+    if matrix:
+        summary = replace(summary, matrix=matrix)
+    looked = _look(summary, summary.matrix, locks, clones, budget, confirm=confirm)
     told = causes_of(summary, looked.findings, moves_of(summary, locks, known))
     causes = [one for one in told if one.id not in looked.flaky]
     actions = decide(tracker.issues() if tracker else (), causes, summary.judged, run.id)
@@ -98,7 +100,7 @@ class _Looked:
 
 def _look(
     summary: Summary,
-    matrix: str | None,
+    matrix: str,
     locks: Mapping[str, list[str]],
     clones: Mapping[str, str],
     budget: float,
@@ -114,7 +116,7 @@ def _look(
     findings: dict[str, Finding] = {}
     if not groups or not (confirm or budget):
         return _Looked(flaky=frozenset(), findings={})
-    investigation = _investigation(matrix or summary.matrix, locks, clones, budget)
+    investigation = _investigation(matrix, locks, clones, budget)
     for group in groups:
         first = group.representative
         if confirm and not investigation.is_confirmed(group, summary.run):
