@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 WIDE, NARROW = {"width": 1100, "height": 620}, {"width": 480, "height": 800}
 FILTER_MS = 200
 """A filter answers within so many milliseconds."""
+PAGE_RUN, PAGE_BYTES = (400, 60), 2_000_000
+"""Cells and variants of a run, and what its page may weigh."""
+FILTER_RUN = (1000, 100)
+"""Cells and variants of the run whose filters are timed: 100,000 results."""
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
@@ -185,15 +189,48 @@ def check_report(page: Any, found: Findings) -> None:
 
 _SCROLL_MS = 700
 _TIMED = """() => {
-  const field = document.getElementById("f-q"), begin = performance.now();
-  field.value = "llama";
-  field.dispatchEvent(new Event("input"));
-  document.getElementById("canvas").getBoundingClientRect();
-  const took = performance.now() - begin;
-  field.value = "";
-  field.dispatchEvent(new Event("input"));
-  return took;
+  const timed = (id, value) => {
+    const field = document.getElementById(id), begin = performance.now();
+    field.value = value;
+    field.dispatchEvent(new Event("input"));
+    document.getElementById("canvas").getBoundingClientRect();
+    const took = performance.now() - begin;
+    field.value = "";
+    field.dispatchEvent(new Event("input"));
+    return took;
+  };
+  const method = document.getElementById("f-method");
+  return Math.max(timed("f-q", "llama error tensor"), timed("f-method", method.options[1].value));
 }"""
+"""Milliseconds of the slower of two filters, a search and a choice, until the page is laid out again."""
+
+
+def check_large(folder: Path, found: Findings) -> list[str]:
+    """Draw the pages of two large made-up runs: the size of the first, and how long the filters of the second take.
+
+    Returns a line of words for each.
+    """
+    from harness.selfcheck.load import cost_of_report, make_run
+
+    pages = {}
+    for cells, variants in (PAGE_RUN, FILTER_RUN):
+        home = folder / f"{cells}x{variants}"
+        make_run(home, cells, variants, _SEED)
+        cost_of_report(home)
+        pages[cells, variants] = home / "latest" / "report.html"
+    size = pages[PAGE_RUN].stat().st_size
+    found.expect(f"large: the page of {PAGE_RUN} has {size:,} bytes", holds=size < PAGE_BYTES)
+    with browser() as started, opened(started, pages[FILTER_RUN], found) as page:
+        slowest = max(page.evaluate(_TIMED) for _ in range(_FILTERED))
+        count = page.evaluate("document.getElementById('count').textContent")
+    found.expect(f"large: a filter takes {slowest:.0f} ms", holds=slowest <= FILTER_MS)
+    return [
+        f"{PAGE_RUN[0]} cells x {PAGE_RUN[1]} variants: a page of {size:,} bytes",
+        f"{count}: the slowest of {2 * _FILTERED} filters took {slowest:.0f} ms",
+    ]
+
+
+_SEED, _FILTERED = 17, 5
 
 
 def check_questions(page: Any, found: Findings, picture: Callable[[str], None]) -> None:
