@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from harness.contracts.record import Record
 
 WIDE, NARROW = {"width": 1100, "height": 620}, {"width": 480, "height": 800}
+TALL = {"width": 1100, "height": 940}
+"""Of the picture of a version map, which shows every release of peft."""
 FILTER_MS = 200
 """A filter answers within so many milliseconds."""
 PAGE_RUN, PAGE_BYTES = (400, 60), 2_000_000
@@ -248,7 +250,12 @@ def check_questions(page: Any, found: Findings, picture: Callable[[str], None]) 
     page.wait_for_timeout(_SCROLL_MS)
     inside = page.locator("#answer").evaluate("one => one.getBoundingClientRect().top >= 0")
     found.expect("site: the answer is in view", holds=inside)
+    page.set_viewport_size(TALL)
+    found.expect(
+        "site: the map shows the row asked for", holds=page.locator("#map tbody th", has_text="0.13.2").is_visible()
+    )
     picture("versions")
+    page.set_viewport_size(WIDE)
     page.goto(first)
     page.locator("nav a", has_text="Nights").click()
     page.locator("main h2 a").first.click()
