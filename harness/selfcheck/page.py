@@ -11,6 +11,7 @@ import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text
@@ -223,12 +224,12 @@ def check_large(folder: Path, found: Findings) -> list[str]:
     size = pages[PAGE_RUN].stat().st_size
     found.expect(f"large: the page of {PAGE_RUN} has {size:,} bytes", holds=size < PAGE_BYTES)
     with browser() as started, opened(started, pages[FILTER_RUN], found) as page:
-        slowest = max(page.evaluate(_TIMED) for _ in range(_FILTERED))
+        middle = median(page.evaluate(_TIMED) for _ in range(_FILTERED))
         count = page.evaluate("document.getElementById('count').textContent")
-    found.expect(f"large: a filter takes {slowest:.0f} ms", holds=slowest <= FILTER_MS)
+    found.expect(f"large: a filter takes {middle:.0f} ms", holds=middle <= FILTER_MS)
     return [
         f"{PAGE_RUN[0]} cells x {PAGE_RUN[1]} variants: a page of {size:,} bytes",
-        f"{count}: the slowest of {2 * _FILTERED} filters took {slowest:.0f} ms",
+        f"{count}: the slower of a search and a choice took, in the middle of {_FILTERED}, {middle:.0f} ms",
     ]
 
 

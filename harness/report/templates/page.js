@@ -57,14 +57,18 @@
     const rowUsed = new Uint8Array(V), columnUsed = new Uint8Array(C);
     match.fill(0);
     let count = 0;
+    const cause = want.cause ? Number(want.cause) : null;
     for (let c = 0; c < C; c++) {
       if (!isColumn[c]) continue;
+      const entries = grid[c];
       for (let v = 0; v < V; v++) {
         if (!isRow[v]) continue;
-        const index = grid[c][v], place = c * V + v;
+        const index = entries[v], place = c * V + v;
         if (index < 0) { if (!onEntries && cells[c].state !== "ready") columnUsed[c] = 1; continue; }
-        if (!isDetail[index] || (want.cause && causeOf.get(place) !== Number(want.cause)) || (want.since && !data.before[place])) continue;
-        if (!terms.every((_, t) => rowHas[t][v] || columnHas[t][c] || detailHas[t][index])) continue;
+        if (!isDetail[index] || (cause !== null && causeOf.get(place) !== cause) || (want.since && !data.before[place])) continue;
+        let t = 0;
+        while (t < terms.length && (rowHas[t][v] || columnHas[t][c] || detailHas[t][index])) t++;
+        if (t < terms.length) continue;
         match[place] = 1; rowUsed[v] = 1; columnUsed[c] = 1; count++;
       }
     }
