@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from harness.escape import fence, markdown, markdown_code, printable
+from harness.explain.uses import spoken
 from harness.interface import CellState, Outcome, variant_id
 from harness.judge.defects import load_defects, osv
 from harness.judge.verdicts import Verdict
@@ -204,6 +205,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["cell_line"] = lambda text: " ".join(str(text).split()).replace("|", "\\|")
+    environment.filters["spoken"] = spoken
     environment.filters["markdown"] = lambda text: markdown(str(text))
     environment.filters["markdown_code"] = lambda text: markdown_code(str(text))
     return environment

@@ -17,6 +17,7 @@ from harness.contracts.record import FAILED, MEASURED, StateRecord, VariantRecor
 from harness.contracts.records import read_run, variants_in
 from harness.errors import HarnessError
 from harness.escape import printable
+from harness.explain.uses import spoken
 from harness.interface import Outcome, variant_id
 from harness.judge.claims import audit
 from harness.judge.defects import Status, cause_of, load_defects, osv
@@ -195,7 +196,10 @@ class _Site:
             data = map_data(self.compat, method)
             facts = {"method": method, "data_text": Markup(_script_text(data))}  # noqa: S704 - _script_text escapes
             self._page(
-                f"maps/{method}.html", "map", f"{method.replace('_', ' ').capitalize()}: which versions work", facts
+                f"maps/{method}.html",
+                "map",
+                f"{spoken(method)[0].upper()}{spoken(method)[1:]}: which versions work",
+                facts,
             )
             self._data(f"maps/{method}.json", data)
 
