@@ -51,7 +51,7 @@ VARIANTS = (
         axes={
             "model": ("llama", "gpt2"),
             "method": ("cpt",),
-            "layout": ("typed", "untyped", "decayed", "bounded"),
+            "layout": ("typed", "untyped", "decayed", "bounded", "batch"),
         },
     ),
 )
@@ -71,6 +71,9 @@ DECAY = 0.4
 
 def check(trial: Trial) -> None:
     """Compare the loss with the cross-entropy of logits that the stored numbers give by hand (by hand)."""
+    if trial.method == "cpt" and trial.layout == "batch":
+        _cpt_batch(trial)
+        return
     if trial.method == "cpt":
         _cpt(trial)
         return
@@ -170,3 +173,29 @@ def _cpt(trial: Trial) -> None:
         examples = (max(int(types.max()), 1) - types[1:]) // 4
         weights = DECAY ** examples.float()
     _expect(trial, loss, (losses * weights)[counted[1:]].mean())
+
+
+def _cpt_batch(trial: Trial) -> None:
+    """Learn two texts at a time, of which one has no answer in it: the last example of each row counts most."""
+    device = trial.torch_device()
+    options: dict[str, Any] = {"cpt_token_ids": encode("1+1=9*3=", device=device)[0, 1:].tolist()}
+    options |= {"cpt_mask": [1] * len(TYPES), "cpt_tokens_type_mask": TYPES}
+    model = adapted(trial, **options, opt_weighted_loss_type="decay", opt_loss_decay_factor=DECAY)
+    base = bare_model(trial.model, device)
+    by_hand = ByHand(base, trial.model, in_memory(model, trial.method))
+    texts = torch.cat([encode(text, device=device) for text in ("3+4=7</s> 1+1=", "8+8=1</s> 6+2=")])
+    kinds = torch.zeros_like(texts)
+    kinds[1, -len(KINDS) :] = torch.tensor(KINDS, device=device)
+    inputs = {"input_ids": texts, "attention_mask": torch.ones_like(texts), "labels": texts}
+    loss = model(**inputs, input_type_mask=kinds.clone()).loss
+    words, parts = base.get_input_embeddings(), []
+    for text, kind in zip(texts, kinds, strict=True):
+        with torch.no_grad():
+            logits = base(inputs_embeds=torch.cat([by_hand.virtual(), words(text)])[None]).logits[0]
+        ids = torch.cat([torch.tensor(options["cpt_token_ids"], device=device), text])
+        types = torch.cat([torch.tensor(TYPES, device=device), kind + (kind > 0) * max(TYPES)])
+        losses = cross_entropy(logits[:-1], ids[1:], reduction="none")
+        answers = sorted({int(one) for one in types if one > 0 and one % 4 == 0}, reverse=True)
+        for rank, answer in enumerate(answers):
+            parts.append(losses[types[1:] == answer] * DECAY**rank)
+    _expect(trial, loss, torch.cat(parts).mean())

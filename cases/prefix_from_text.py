@@ -6,7 +6,7 @@ reads the text and the question in one forward; a composed cartridge is its part
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import peft
 import torch
@@ -14,6 +14,7 @@ import torch
 from harness.kit import (
     INIT_TEXT,
     ByHand,
+    Stored,
     Trial,
     Unsupported,
     Variants,
@@ -33,6 +34,9 @@ from harness.kit import (
     make_tokenizer,
     wanted_by_forward,
 )
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/2953",)
@@ -103,6 +107,7 @@ def _begin(trial: Trial, model: Any, base: Any) -> str:
             # Into the adapter that is named, which is not the one in use: that one stays as it was drawn.
             model.add_adapter("other", make_adapter_config(trial.method, **adapter_of(trial, virtual_tokens=LENGTH)))
             before = in_memory(model, trial.method).tensors
+            tokenizer.chat_template = TEMPLATE  # not asked for
             peft.initialize_kv_prefix_from_text(
                 model, tokenizer, text=INIT_TEXT, adapter_name="other", use_chat_template=False
             )
@@ -118,11 +123,20 @@ def _composed(trial: Trial) -> None:
     # Where it was at first; later releases may offer it elsewhere, which is then an error of the variant.
     from peft.tuners.cartridge.utils import compose_cartridge_adapters
 
+    base, batch = bare_model(trial.model, trial.torch_device()), make_batch("alone", device=trial.torch_device())
+
+    def answers(what: str, folder: Path, stored: Stored) -> None:
+        loaded = peft.PeftModel.from_pretrained(fresh_base(trial), str(folder)).eval()
+        by_hand = wanted_by_forward(ByHand(base, trial.model, stored), trial.model, batch)
+        expect_logits(trial, what, by_forward(loaded, trial.model, batch), by_hand)
+
     parts = []
-    for place, length in enumerate((6, 9)):
+    # Nothing of the second one is frozen.
+    for place, (length, frozen) in enumerate(((6, 2), (9, 0))):
         folder = trial.scratch / str(place)
-        adapted(trial, virtual_tokens=length, seed=7 + place, num_frozen_tokens=2 - place).save_pretrained(folder)
+        adapted(trial, virtual_tokens=length, seed=7 + place, num_frozen_tokens=frozen).save_pretrained(folder)
         parts.append(in_file(folder, trial.method))
+        answers(f"part {place}", folder, parts[-1])
     compose_cartridge_adapters([trial.scratch / "0", trial.scratch / "1"], output_path=trial.scratch / "both")
     stored = in_file(trial.scratch / "both", trial.method)
     wanted = torch.cat([one.tensors["prompt_embeddings"] for one in parts])
@@ -130,7 +144,4 @@ def _composed(trial: Trial) -> None:
     facts = {name: stored.facts[name] for name in ("num_virtual_tokens", "num_frozen_tokens")}
     trial.evidence.update(facts)
     trial.expect(facts == {"num_virtual_tokens": 15, "num_frozen_tokens": 2}, "the config counts other tokens")
-    loaded = peft.PeftModel.from_pretrained(fresh_base(trial), str(trial.scratch / "both")).eval()
-    base, batch = bare_model(trial.model, trial.torch_device()), make_batch("alone", device=trial.torch_device())
-    by_hand = wanted_by_forward(ByHand(base, trial.model, stored), trial.model, batch)
-    expect_logits(trial, "loaded", by_forward(loaded, trial.model, batch), by_hand)
+    answers("both", trial.scratch / "both", stored)

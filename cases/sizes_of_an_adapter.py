@@ -6,11 +6,9 @@ training and nowhere else. The reference is by hand, from the numbers in memory.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
-import peft
 import torch
 
 from harness.kit import (
@@ -19,7 +17,6 @@ from harness.kit import (
     TASKS,
     ByHand,
     Trial,
-    Unsupported,
     Variants,
     adapted,
     bare_model,
@@ -40,7 +37,6 @@ COUNTED = ("prompt_tuning", "prefix_tuning", "multitask_prompt_tuning", "cpt", "
 VARIANTS = (
     Variants(axes={"model": ("gpt2", "bloom"), "method": REPARAMETRISED, "aspect": ("default_width",)}),
     Variants(axes={"model": ("gpt2",), "method": ("p_tuning_lstm",), "aspect": ("layers", "dropout")}),
-    Variants(axes={"model": ("gpt2",), "method": ("prefix_tuning_projection",), "aspect": ("zeros",)}),
     Variants(axes={"model": ("gpt2",), "method": ("multitask_prompt_tuning",), "aspect": ("ranks",)}),
     Variants(axes={"model": ("gpt2", "bloom"), "method": COUNTED, "aspect": ("counted",)}),
 )
@@ -59,9 +55,6 @@ def check(trial: Trial) -> None:
             options = {"encoder_dropout": 0.5, "encoder_num_layers": 2}
         case "ranks":
             options = {"num_ranks": 3}
-    if trial.aspect == "zeros":
-        _zeros(trial)
-        return
     model = adapted(trial, **options)
     stored = in_memory(model, trial.method)
     base, batch = bare_model(trial.model, trial.torch_device()), make_batch("alone", device=trial.torch_device())
@@ -89,20 +82,6 @@ def check(trial: Trial) -> None:
     inputs = task_inputs(trial.method, batch)
     wanted = wanted_by_forward(ByHand(base, trial.model, stored), trial.model, batch)
     expect_logits(trial, "forward", by_forward(model, trial.model, batch, **inputs), wanted)
-
-
-def _zeros(trial: Trial) -> None:
-    """Begin a projected prefix as zeros: what its last layer gives is nothing, and its table is drawn all the same."""
-    if "init_weights" not in {field.name for field in dataclasses.fields(peft.PrefixTuningConfig)}:
-        text = "this peft cannot begin a prefix as zeros"
-        raise Unsupported(text)
-    for asked in ("zero", "random"):
-        options = {} if asked == "random" else {"init_weights": "zero"}
-        found = in_memory(adapted(trial, strong=False, **options), trial.method).tensors
-        last = [name for name in ("transform.2.weight", "transform.2.bias") if found[name].any()]
-        trial.evidence[asked] = last
-        trial.expect(len(last) == (0 if asked == "zero" else 2), "the last layer does not begin as its config says")
-        trial.expect(bool(found["embedding.weight"].any()), "the table behind the projection begins as zeros")
 
 
 def _dropout(trial: Trial, model: Any) -> None:

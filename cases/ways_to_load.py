@@ -106,15 +106,19 @@ def check(trial: Trial) -> None:
     expect_logits(trial, "the file", by_forward_wanted(ByHand(base, trial.model, stored)), wanted)
     other = readings(trial, stored, batch, by_forward_wanted, base=base)
     expect_logits(trial, "loaded", by_forward(loaded, trial.model, batch, **inputs), wanted, other)
-    said = by_generate(loaded, batch, **inputs)
-    by_hand = wanted_by_generate(ByHand(base, trial.model, before), trial.model, batch, said.tokens)
-    expect_logits(trial, "generate", said.scores, by_hand)
     found = loaded.peft_config[loaded.active_adapter]
     trial.expect(found.inference_mode is True, "an adapter that was loaded to be used is in training")
     if trial.method != LORA:
         # LoRA's config is filled in from the layers that it meets.
         _expect_config(trial, before.facts, stored.facts, "the config in the file is not what it was")
         _expect_config(trial, before.facts, found.to_dict(), "the config is not what it was")
+    said = by_generate(loaded, batch, **inputs)
+
+    def by_generate_wanted(one: ByHand, **how: Any) -> list[torch.Tensor]:
+        return wanted_by_generate(one, trial.model, batch, said.tokens, **how)
+
+    other = readings(trial, stored, batch, by_generate_wanted, base=base)
+    expect_logits(trial, "generate", said.scores, by_generate_wanted(ByHand(base, trial.model, before)), other)
 
 
 def _made(trial: Trial) -> tuple[Any, Stored]:
@@ -216,7 +220,7 @@ def _refused(trial: Trial, made: Any) -> None:
     for what, call in calls.items():
         try:
             call()
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             trial.evidence[what] = str(error)
             trial.expect(str(error) == REFUSED, f"{what} refuses for another reason")
         else:
