@@ -73,7 +73,13 @@ def test_an_installing_uv_ends_with_a_harness_that_is_ended(tmp_path: Path, numb
     with silent_index() as (url, asked):
         environ |= {"UV_DEFAULT_INDEX": url, "UV_HTTP_TIMEOUT": "600"}
         command = [sys.executable, "-c", PROGRAM, str(folder)]
-        with subprocess.Popen(command, cwd=ROOT, env=environ) as harness:
+
+        def heed() -> None:
+            # Under nohup, or in the background of a shell, a signal may be ignored, and that is inherited.
+            if number != signal.SIGKILL:
+                signal.signal(number, signal.SIG_DFL)
+
+        with subprocess.Popen(command, cwd=ROOT, env=environ, preexec_fn=heed) as harness:  # noqa: PLW1509 - it sets a signal alone
             assert asked.wait(60)
             assert len(marked(str(folder))) == 3, "the harness, what watches uv, and uv"
             harness.send_signal(number)
