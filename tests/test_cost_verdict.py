@@ -71,6 +71,10 @@ def test_a_right_answer_at_the_wrong_price_needs_a_person() -> None:
     assert (fine.label, fine.needs_a_person) == ("as-expected", False)
 
 
+UNCACHED = {"uncached", "workaround", "generate_uncached"}
+"""Aspects that turn the cache off: what they are fed grows at each step."""
+
+
 @pytest.mark.parametrize("name", published())
 def test_no_false_alarm_in_the_reference_records(name: str) -> None:
     """No record that was ever published had its cache lost where it was asked for; uncached ones do grow."""
@@ -79,6 +83,7 @@ def test_no_false_alarm_in_the_reference_records(name: str) -> None:
     asked = [one for one in counted if one.variant.get("aspect") in {*ASKED, "growth"}]
     alarms = [one for one in asked if judge_cost(one.counters, asked=True) is CostVerdict.REGRESSED]
     assert alarms == []
-    uncached = [one for one in counted if one not in asked and not one.counters.get("use_cache")]
+    uncached = [one for one in counted if one.variant.get("aspect") in UNCACHED]
+    assert uncached or name in {"references", "torch"}, "only these never turn the cache off"
     verdicts = [judge_cost(one.counters, asked=True) for one in uncached]
     assert not uncached or CostVerdict.REGRESSED in verdicts, "the check can fail: without a cache the tokens grow"
