@@ -21,7 +21,7 @@ from harness.against.companions import oldest_working
 from harness.against.difference import Change, Difference, difference, flip_of
 from harness.against.flow import of_runs
 from harness.against.last_time import lines_of, since_last_time
-from harness.against.question import Question, matrix_text, quick_ring, read_companion, shown, spelled_out
+from harness.against.question import SLOW, Question, matrix_text, quick_ring, read_companion, shown, spelled_out
 from harness.against.render import LONGEST_COMMENT, Format, answer_of, render
 from harness.against.told import Told
 from harness.contracts.record import FAILED, MEASURED
@@ -259,6 +259,15 @@ def test_the_quick_ring_has_each_case_and_method_once() -> None:
     asked = Counter((case.name, variant.get("method", "")) for case, variant in chosen)
     assert Counter((name, variant.get("method", "")) for name, variant in taken) == Counter(set(asked))
     assert len({variant["model"] for name, variant in taken if name == "generate_families"}) > 1
+
+
+def test_the_quick_ring_leaves_slow_cases_out() -> None:
+    """What compiles is in the whole alone; asked for by itself it is the ring, and its name is that of a case."""
+    cases = load_cases()
+    assert set(SLOW) <= {case.name for case in cases}
+    (slow, *_) = SLOW
+    assert slow not in quick_ring(select_variants(cases, f"{slow},prompt_tuning_guide"))
+    assert slow in quick_ring(select_variants(cases, slow))
 
 
 def test_the_oldest_companion_is_one_that_works_with_the_newest() -> None:

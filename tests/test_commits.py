@@ -8,7 +8,8 @@ from dataclasses import replace
 from harness.against.answer import answer_text
 from harness.against.difference import difference
 from harness.against.render import answer_of
-from harness.against.told import Told
+from harness.against.told import AND_ALL_OF, Told
+from harness.matrix.cases import load_cases, select_variants
 from harness.selfcheck.history import HISTORY, TOUCHED, UNTOUCHED, page
 from tests.planted import record
 
@@ -23,13 +24,24 @@ def test_twenty_touched_prompt_learning_and_twenty_did_not() -> None:
     assert not any(one.touched for one in UNTOUCHED)
 
 
+def test_whole_cases_exist() -> None:
+    """What a commit is asked besides the quick ring selects variants, so that a renamed case is seen here."""
+    cases = load_cases()
+    wholes = [one.whole for one in HISTORY if one.whole]
+    assert wholes
+    assert all(select_variants(cases, whole) for whole in wholes)
+
+
 def test_the_page_tells_what_was_measured_and_what_was_not() -> None:
     """A row for each commit, the causes of those that changed something, and nothing made up for the others."""
     found = difference([record(OLD, "passed")], [record(OLD, "error")], "transformers 4.46.1")
     told = Told(
-        package="peft", before="peft@1", after="peft@2", ring="every variant", difference=found, seconds=61.2, run="r"
+        package="peft", before="peft@1", after="peft@2", ring=f"a variant for each{AND_ALL_OF}ways_to_load",
+        difference=found, seconds=61.2, run="r",
+    )  # fmt: skip
+    nothing = replace(
+        told, ring="every variant", difference=difference([record(OLD, "passed")], [record(OLD, "passed")])
     )
-    nothing = replace(told, difference=difference([record(OLD, "passed")], [record(OLD, "passed")]))
     measured = {
         "5cda3a883": json.loads(answer_text(answer_of(told))),
         "8efa0cb73": json.loads(answer_text(answer_of(nothing))),
@@ -39,7 +51,7 @@ def test_the_page_tells_what_was_measured_and_what_was_not() -> None:
     assert len(rows) == 40
     assert sum("not measured" in line for line in rows) == 38
     (row,) = (line for line in rows if "#2189" in line)
-    assert "| 4.46.1 | 1 broken | 1 | 61 |" in row
+    assert "| 4.46.1 | 1 broken | 1 (quick) and `ways_to_load` | 61 |" in row
     (row,) = (line for line in rows if "#2090" in line)
     assert "no difference" in row
     assert "### #2189" in text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.against.difference import Difference, difference, place_of
 from harness.against.question import expression, matrix_text, quick_ring, shown
-from harness.against.told import Told
+from harness.against.told import AND_ALL_OF, Told
 from harness.contracts.record import VariantRecord
 from harness.contracts.records import read_run
 from harness.environments.locks import LockBook, lock_book
@@ -68,13 +68,16 @@ class Against:
             companion_words(one.pins, question.package): (one, other) for one, other in zip(cells, cells, strict=True)
         }
 
-    def measure(self, *, quick: bool) -> Told:
-        """Measure a ring, ask again what flipped, and return the difference."""
+    def measure(self, *, quick: bool, whole: str = "") -> Told:
+        """Measure a ring, ask again what flipped, and return the difference.
+
+        ``whole`` is a case expression that the quick ring has every variant of.
+        """
         selection = self._selection
         if quick:
             planned = plan_run(self.matrix, self._cases, selection)
             ring = quick_ring([one for cell in planned for one in cell.variants])
-            selection = replace(selection, case=ring)
+            selection = replace(selection, case=",".join(filter(None, (ring, whole))))
         self._resolve()
         run_matrix(self.matrix, self._cases, selection, self._run, self._how)
         found = self._difference(self._run)
@@ -84,7 +87,7 @@ class Against:
             package=self._question.package,
             before=shown(self._question.before),
             after=shown(self._question.after),
-            ring="a variant for each case and method" if quick else "every variant that was asked for",
+            ring=_ring_words(whole) if quick else "every variant that was asked for",
             difference=found,
             seconds=time.monotonic() - self._begin,
             run=self._run.id,
@@ -188,6 +191,10 @@ def companion_words(pins: Mapping[str, str], package: str) -> str:
     """Name what stands beside both sides: its pins but the package's own, and but those that every cell has."""
     words = [f"{name} {shown(pin)}" for name, pin in pins.items() if name not in {package, *_EVERYWHERE}]
     return ", ".join(words)
+
+
+def _ring_words(whole: str) -> str:
+    return "a variant for each case and method" + (f"{AND_ALL_OF}{whole}" if whole else "")
 
 
 def _by_place(records: Iterable[Record]) -> dict[tuple[str, tuple[str, ...]], VariantRecord]:

@@ -29,6 +29,9 @@ LEFT_OUT = (
 )  # fmt: skip
 """Cases that are asked by name alone: they take minutes in a cell."""
 
+SLOW = ("compiled_forward",)
+"""Cases that a quick ring leaves to the whole: a variant of it is compiled for 4 to 7 s, others take a fifth of one."""
+
 OTHER = {"peft": "transformers", "transformers": "peft"}
 """The package that a plain version after ``--with`` is of."""
 
@@ -155,10 +158,10 @@ def quick_ring(chosen: Sequence[tuple[Case, Mapping[str, str]]]) -> str:
     """Choose a variant for each case and method, as a case expression.
 
     Taken is the variant that has most values of axes which no chosen one of its case has yet, so that the ring sees
-    every family, the first of equals.
+    every family, the first of equals. Of :data:`SLOW` cases there is none, unless nothing else is asked for.
     """
     groups: dict[tuple[str, str], list[Mapping[str, str]]] = {}
-    for case, variant in chosen:
+    for case, variant in [one for one in chosen if one[0].name not in SLOW] or chosen:
         groups.setdefault((case.name, variant.get("method", "")), []).append(variant)
     seen: dict[str, set[tuple[str, str]]] = {}
     ring = []

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from harness.latency.verdicts import Row
 
 
+AND_ALL_OF = ", and all of "
+"""Stands in the words of a quick ring before the cases that it has every variant of."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Told:
     """What a comparison came to: the sides in words, the difference, how it was measured and how long that took.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from harness.against.told import AND_ALL_OF
 from harness.escape import markdown, markdown_code, one_line
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ class Change:
     """A commit of PEFT, by its pull request and the beginning of its hash.
 
     ``day`` is the one whose newest transformers stands beside it: that of the commit, or of the release that it was
-    made for.
+    made for. ``whole`` is a case expression: what is measured with every variant besides the quick ring, because a
+    variant for each method does not reach the lines that the commit changed.
     """
 
     pull: int
@@ -27,6 +29,7 @@ class Change:
     day: date
     about: str
     touched: bool = True
+    whole: str = ""
 
 
 TOUCHED = (
@@ -36,10 +39,22 @@ TOUCHED = (
     Change(pull=2140, commit="1eab9bd10", day=date(2024, 10, 9), about="prompt learning with transformers 4.45"),
     Change(pull=2149, commit="c039b0035", day=date(2024, 10, 14), about="no cache in encoders"),
     Change(pull=2096, commit="fb6108a78", day=date(2024, 10, 24), about="prefix tuning hands over a DynamicCache"),
-    Change(pull=2189, commit="5cda3a883", day=date(2024, 11, 1), about="prefix tuning on several devices"),
+    Change(
+        pull=2189,
+        commit="5cda3a883",
+        day=date(2024, 11, 1),
+        about="prefix tuning on several devices",
+        whole="ways_to_load",
+    ),
     Change(pull=2276, commit="ae55fdcc5", day=date(2024, 12, 13), about="adaption prompts and position embeddings"),
     Change(pull=2314, commit="4cdcaf95f", day=date(2025, 1, 10), about="adaption prompts with transformers 4.48"),
-    Change(pull=2220, commit="ed3c82866", day=date(2025, 1, 23), about="no needless copy of modules_to_save"),
+    Change(
+        pull=2220,
+        commit="ed3c82866",
+        day=date(2025, 1, 23),
+        about="no needless copy of modules_to_save",
+        whole="classification_head",
+    ),
     Change(pull=2458, commit="1fb98f164", day=date(2025, 5, 5), about="four-dimensional attention masks"),
     Change(pull=2646, commit="1c75d96ac", day=date(2025, 7, 14), about="modules_to_save of prompt learning"),
     Change(pull=2753, commit="5d9745323", day=date(2025, 9, 4), about="caches without key_cache"),
@@ -93,10 +108,12 @@ def page(measured: Mapping[str, Mapping[str, Any]], versions: Mapping[str, str])
     lines = [
         "# What real commits of PEFT broke and mended",
         "",
-        "Each commit is held against its parent by `against`, beside the newest transformers of its day. Written by",
-        "`nox -s history`; a row has what was measured, and the seconds from the start to the end of the comparison,",
-        "environments included where they were not there. What was known before is not measured again, so that seconds",
-        "are those of what was left. A row without a measurement is one that nobody has measured yet.",
+        "Each commit is held against its parent by `against`, beside the newest transformers of its day, with a",
+        "variant for each case and method; where those do not reach the lines that the commit changed, with all",
+        "variants of a case besides, which the row names. Written by `nox -s history`; a row has what was measured,",
+        "and the seconds from the start to the end of the comparison, environments included where they were not there.",
+        "What was known before is not measured again, so that seconds are those of what was left. A row without a",
+        "measurement is one that nobody has measured yet.",
     ]
     for heading, commits in (("Commits that touched prompt learning", TOUCHED), ("Commits that did not", UNTOUCHED)):
         lines += [
@@ -130,8 +147,8 @@ def _row(one: Change, found: Mapping[str, Any] | None, versions: Mapping[str, st
         told = f"nothing could be compared: {markdown(_short('; '.join(found['missing'])))}"
     if found["flaky"]:
         told += f" ({len(found['flaky'])} flaky)"
-    quick, _, cases = found["ring"].partition(", of ")
-    ring = ("" if "every" in quick else " (quick)") + (f" of `{markdown_code(cases)}`" if cases else "")
+    quick, _, whole = found["ring"].partition(AND_ALL_OF)
+    ring = ("" if "every" in quick else " (quick)") + (f" and `{markdown_code(whole)}`" if whole else "")
     seconds = round(found["seconds"])
     return f"| {link} | {one.about} | {versions.get(one.commit, '')} | {told} | {found['compared']}{ring} | {seconds} |"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.errors import EnvironmentFailure, ExitStatus, UsageError
+from harness.errors import ExitStatus, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,20 +18,18 @@ if TYPE_CHECKING:
     from harness.selfcheck.history import Change
 
 
-@click.command(epilog="Example: python -m harness.selfcheck history --quick --only 2189")
+@click.command(epilog="Example: python -m harness.selfcheck history --only 2189")
 @click.option("--repo", metavar="PATH_OR_URL", default="https://github.com/huggingface/peft", show_default=True)
 @click.option("--only", "pulls", metavar="PULL", type=int, multiple=True, help="Only this pull request; repeatable.")
-@click.option("--quick", is_flag=True, help="The quick ring alone, for all; those that touched nothing have no other.")
-@click.option("--case", metavar="EXPR", help="Only these cases; the page names them.")
+@click.option("--all-variants", is_flag=True, help="Not the quick ring alone for those that touched it (hours).")
 @click.option("--fresh", is_flag=True, help="Measure what was measured before.")
 @click.option("--write", is_flag=True, help="Write docs/history.md from what is measured.")
 @click.option("-j", "--jobs", type=click.IntRange(1), help="Workers at a time (default: cores, as memory allows).")
-def history(
-    *, repo: str, pulls: Sequence[int], quick: bool, case: str | None, fresh: bool, write: bool, jobs: int | None
-) -> None:
+def history(*, repo: str, pulls: Sequence[int], all_variants: bool, fresh: bool, write: bool, jobs: int | None) -> None:
     """Hold commits that touched prompt learning, and twenty that did not, against their parents.
 
-    The exit status is 1 when one that did not touch it is told to change something.
+    Each is written down as soon as it is measured, so that an interrupted session goes on where it was. The exit
+    status is 1 when one that did not touch it is told to change something, 3 when one could not be compared.
     """
     from dataclasses import asdict
 
@@ -47,17 +45,18 @@ def history(
     folder = reports_folder() / "history"
     folder.mkdir(parents=True, exist_ok=True)
     repository = None
+    failures = []
     for one in chosen:
         path = folder / f"{one.commit}.json"
         if path.is_file() and not fresh:
             continue
         repository = repository or Repository(repo)
-        told = _measure(one, repository, quick=quick or not one.touched, case=case, jobs=jobs)
+        told = _measure(one, repository, quick=not (all_variants and one.touched), jobs=jobs)
         click.echo(f"#{one.pull}, {one.about}\n{terminal(answer_of(told))}")
         data = {**asdict(answer_of(told)), "transformers": _transformers(told)}
         if not told.difference.count:
-            message = f"#{one.pull} could not be compared: {'; '.join(told.difference.missing)}; mend that and go on"
-            raise EnvironmentFailure(message)
+            failures.append(f"#{one.pull} could not be compared: {'; '.join(told.difference.missing)}")
+            continue
         path.write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
     measured: dict[str, Any] = {
         path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")
@@ -67,15 +66,16 @@ def history(
         target = ROOT / "docs" / "history.md"
         target.write_text(page(measured, versions), encoding="utf-8")
         click.echo(f"wrote {target}")
+    if failures:
+        click.echo(f"{'; '.join(failures)}; mend that, and run the same again")
+        sys.exit(int(ExitStatus.NOTHING_MEASURED))
     alarms = [one.pull for one in chosen if not one.touched and measured[one.commit]["causes"]]
     for pull in alarms:
         click.echo(f"#{pull} did not touch prompt learning, and is told to change something")
     sys.exit(int(ExitStatus.NEEDS_A_PERSON if alarms else ExitStatus.AS_EXPECTED))
 
 
-def _measure(one: Change, repository: Repository, *, quick: bool, case: str | None, jobs: int | None) -> Told:
-    from dataclasses import replace
-
+def _measure(one: Change, repository: Repository, *, quick: bool, jobs: int | None) -> Told:
     from harness.against.flow import Against
     from harness.against.question import Question
     from harness.matrix.cases import load_cases
@@ -91,9 +91,8 @@ def _measure(one: Change, repository: Repository, *, quick: bool, case: str | No
         companions=({"transformers": NEWEST},),
         as_of=one.day,
     )
-    comparison = Against(question, load_cases(), Selection(case=case), new_run(f"history-{one.pull}"), jobs=jobs)
-    told = comparison.measure(quick=quick)
-    return replace(told, ring=f"{told.ring}, of {case}") if case else told
+    comparison = Against(question, load_cases(), Selection(), new_run(f"history-{one.pull}"), jobs=jobs)
+    return comparison.measure(quick=quick, whole=one.whole)
 
 
 def _transformers(told: Told) -> str:
