@@ -40,6 +40,17 @@ def cache_folder() -> Path:
     return Path(named) if named else user_cache_path("prompt-learning-bench")
 
 
+def write_whole(path: Path, data: str | bytes) -> None:
+    """Write a file whole or not at all: who reads it meanwhile, or after a kill, has the one before.
+
+    Its folder is made where it is missing. Each process has a partial file of its own; the last one that ends wins.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_bytes(data.encode() if isinstance(data, str) else data)
+    partial.replace(path)
+
+
 def file_name(name: str, what: str) -> str:
     """Return ``name`` if it is safe as one part of a path, on every system.
 

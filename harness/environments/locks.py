@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from harness.environments.resolve import Lock, question
+from harness.paths import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,9 +59,7 @@ class LockBook:
                 self._book["cells"][cell.id] = {"question": question(cell), "base": name, "own": own}
             used = {entry["base"] for entry in self._book["cells"].values()}
             self._book["bases"] = {name: pins for name, pins in self._book["bases"].items() if name in used}
-            partial = self._path.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps(self._book, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-            partial.replace(self._path)
+            write_whole(self._path, json.dumps(self._book, indent=1, sort_keys=True) + "\n")
 
     def _read(self) -> dict[str, dict[str, Any]]:
         if not self._path.is_file():

@@ -8,13 +8,13 @@ The file maps each watched package to its versions, ascending, pre-releases amon
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
 from harness.errors import InputError
+from harness.paths import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +83,4 @@ def read_known(path: Path) -> dict[str, tuple[str, ...]]:
 
 def write_known(path: Path, known: Mapping[str, Sequence[str]]) -> None:
     """Write the file of known releases, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps({name: list(some) for name, some in known.items()}, indent=1) + "\n", "utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps({name: list(some) for name, some in known.items()}, indent=1) + "\n")

@@ -27,7 +27,7 @@ from packaging.version import Version
 
 from harness.environments.index import uv_environment
 from harness.errors import EnvironmentFailure
-from harness.paths import cache_folder
+from harness.paths import cache_folder, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -192,10 +192,7 @@ def _kept_or_asked(package: str, *, ask: bool) -> tuple[str, ...]:
         return kept
     asked = _ask(package)
     if asked:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(asked), encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps(asked))
     # An index that cannot be reached today does not take away what it said yesterday.
     return asked or kept
 

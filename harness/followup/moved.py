@@ -9,13 +9,13 @@ The last locks under which each pair of releases was as expected are kept in a f
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from harness.environments.resolve import Lock
 from harness.errors import InputError
 from harness.packages import TOLD_PACKAGES
+from harness.paths import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,7 +108,4 @@ def read_nights(path: Path) -> dict[str, GoodNight]:
 
 def write_nights(path: Path, known: Mapping[str, GoodNight]) -> None:
     """Write the good nights, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps({pair: asdict(one) for pair, one in known.items()}, indent=1) + "\n", "utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps({pair: asdict(one) for pair, one in known.items()}, indent=1) + "\n")

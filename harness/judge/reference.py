@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -14,7 +13,7 @@ from harness.contracts.record import StateRecord, record_data, record_line
 from harness.contracts.records import Shared, place, place_of, read_record, read_run, record_from, variants_in
 from harness.errors import UsageError
 from harness.latency.ratio import cached_over_uncached
-from harness.paths import ROOT, file_name
+from harness.paths import ROOT, file_name, write_whole
 from harness.program import PROGRAM
 
 if TYPE_CHECKING:
@@ -91,11 +90,8 @@ def write_reference(run: Run, name: str) -> Path:
     path = reference_path(name)
     records = sorted((trimmed(record) for record in read_run(run.folder)), key=place_of)
     data = b"".join(map(record_line, records))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
     # Neither the time nor the file's name goes into the header.
-    partial.write_bytes(gzip.compress(data, compresslevel=9, mtime=0))
-    partial.replace(path)
+    write_whole(path, gzip.compress(data, compresslevel=9, mtime=0))
     return path
 
 

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text, read_plan
 from harness.errors import InputError, UsageError
 from harness.matrix.source import redact
-from harness.paths import file_name, reports_folder
+from harness.paths import file_name, reports_folder, write_whole
 from harness.program import PROGRAM
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ class Run:
 
     def keep_locks(self, part: str, locks: Mapping[str, Sequence[str]]) -> None:
         """Write the pins of cells, by id, that one session of the run measured with."""
-        path = self.folder / "locks" / f"{part}.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(locks, indent=1) + "\n", encoding="utf-8")
+        write_whole(self.folder / "locks" / f"{part}.json", json.dumps(locks, indent=1) + "\n")
 
     def locks(self) -> dict[str, list[str]]:
         """Return the pins with which each cell was measured, by its id; a cell without a lock has none.
@@ -123,9 +121,7 @@ class Run:
                 if before != now:
                     message = f"run {self.id} has {name} {before!r}, not {now!r}; start a new run"
                     raise UsageError(message)
-            partial = self.plan_path.with_suffix(f".{os.getpid()}")
-            partial.write_text(plan_text(known.with_cells(map(asked_cell, cells))), encoding="utf-8")
-            partial.replace(self.plan_path)
+            write_whole(self.plan_path, plan_text(known.with_cells(map(asked_cell, cells))))
 
 
 def asked_cell(planned: PlannedCell) -> AskedCell:
