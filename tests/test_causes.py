@@ -19,6 +19,7 @@ from harness.judge.causes import (
     NOT_FILLED,
     OTHER_ANSWER,
     PROMPT_AGAIN,
+    FirstBad,
     groups_of,
     mechanism_of,
 )
@@ -139,6 +140,7 @@ def test_cells_beyond_the_first_bad_release_belong_to_it(fault: dict[str, Any]) 
     bad = [failing("case_0", "llama", fault, packages) for packages in (NEW, later)]
     (group,) = grouped(bad, [passing("case_0", "llama")])
     assert (len(group.members), group.step) == (2, "since transformers 5.24.0 (5.23.0 does not)")
+    assert group.first_bad == FirstBad(package="transformers", bad="5.24.0", good="5.23.0")
 
 
 RANKED = {
@@ -180,6 +182,8 @@ def test_the_step_is_that_from_the_nearest_cell_that_does_otherwise(fails: dict[
         }
         (group,) = grouped([measured[cell]], list(measured.values()))
         words = group.step
+        if not words.startswith("since "):
+            assert group.first_bad is None, "only a first bad release of one package is one"
         if not near:
             assert words == NO_STEP
         elif min(distance.values())[0] > 1:
@@ -191,6 +195,8 @@ def test_the_step_is_that_from_the_nearest_cell_that_does_otherwise(fails: dict[
             axis = names.index(name)
             assert RANKED[name].index(before) == ranks[axis][ranks[axis].index(cell[axis]) + nearest[axis]]
             assert (way == "since") == (nearest[axis] < 0)
+            if way == "since":
+                assert group.first_bad == FirstBad(package=name, bad=first, good=before)
             low, high = sorted((RANKED[name].index(before), cell[axis]))
             line = [
                 one[axis] for one, is_bad in fails.items()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harness.contracts.records import read_run
 from harness.errors import InputError
-from harness.followup.findings import Ends, Finding, ends_of
+from harness.followup.findings import Finding
 from harness.followup.investigate import Investigation
 from harness.followup.issues import cause_id
 from harness.followup.moved import GoodNight, good_nights, moved, moves_of, pair_of, read_nights, write_nights
@@ -99,15 +99,6 @@ def test_the_good_nights_are_read_back_and_anything_else_is_refused(tmp_path: Pa
         path.write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=r"nights\.json: no file of good nights"):
             read_nights(path)
-
-
-def test_the_step_of_a_cause_gives_the_ends_of_a_bisect() -> None:
-    """Only a first bad release of one package does; that something began before all that was measured does not."""
-    assert ends_of("since transformers 5.24.0 (5.23.0 does not)") == Ends(
-        package="transformers", bad="5.24.0", good="5.23.0"
-    )
-    for step in ("", "up to peft 0.11.1 (0.12.0 does not)", "with peft 1 and torch 2", "in no measured neighbour"):
-        assert ends_of(step) is None
 
 
 def test_an_issue_has_all_that_was_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-
-_STEP = re.compile(r"since (?P<package>\S+) (?P<bad>\S+) \((?P<good>\S+) does not\)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ends:
-    """A bad release of a package, and the nearest measured one before it that is not."""
-
-    package: str
-    bad: str
-    good: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +17,3 @@ class Finding:
     commits: tuple[str, ...] = ()
     script: str = ""
     unknown: tuple[str, ...] = ()
-
-
-def ends_of(step: str) -> Ends | None:
-    """Read the step at which a cause begins; None where it is no first bad release of one package."""
-    found = _STEP.fullmatch(step)
-    return Ends(**found.groupdict()) if found else None

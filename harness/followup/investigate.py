@@ -17,7 +17,7 @@ from harness.contracts.records import read_run, variants_in
 from harness.environments.build import InstallFailed
 from harness.environments.resolve import Lock
 from harness.errors import HarnessError
-from harness.followup.findings import Finding, ends_of
+from harness.followup.findings import Finding
 from harness.interface import variant_id
 from harness.judge.windows import declared
 from harness.matrix.plan import Selection, find_cell
@@ -85,7 +85,7 @@ class Investigation:
         return self._bisected(group, found)
 
     def _bisected(self, group: Group, found: Finding) -> Finding:
-        first, ends = group.representative, ends_of(group.step)
+        first, ends = group.representative, group.first_bad
         if ends is None or first.record is None:
             why = "which release it begins with: no neighbour was measured in which one package alone differs"
             return replace(found, unknown=(*found.unknown, why))

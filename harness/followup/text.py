@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from harness.contracts.record import FAILED, MEASURED
 from harness.contracts.records import variants_in
 from harness.escape import fence, markdown, markdown_code, one_line, printable
-from harness.followup.findings import Finding, ends_of
+from harness.followup.findings import Finding
 from harness.followup.issues import Cause, cause_id, place_of, places_of
 from harness.interface import Outcome, variant_id
 from harness.judge.causes import mechanism_of
@@ -26,6 +26,7 @@ from harness.report.files import repro_command
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from harness.contracts.record import VariantRecord
     from harness.judge.causes import Group
     from harness.judge.summary import Summary
     from harness.judge.verdicts import Judged
@@ -139,8 +140,10 @@ def _window(group: Group, summary: Summary) -> str:
         if one.case == first.case and dict(one.variant) == dict(first.variant) and one.outcome in MEASURED
     ]
     mechanism = mechanism_of(first.record)
-    failing = [one for one in mine if one.outcome in FAILED and mechanism_of(one) == mechanism]
-    others = [one for one in mine if one not in failing]
+    failing: list[VariantRecord] = []
+    others: list[VariantRecord] = []
+    for one in mine:
+        (failing if one.outcome in FAILED and mechanism_of(one) == mechanism else others).append(one)
     try:
         drafts = draft_windows(failing, others, case.variants)
     except Inseparable:
@@ -168,8 +171,8 @@ def _script(found: Finding) -> str:
 def _way_round(group: Group, summary: Summary) -> str:
     """Say what avoids it: the release before, and what passes beside the example in its very cell."""
     ways = []
-    if ends := ends_of(group.step):
-        ways.append(f"{ends.package} {ends.good}, with which it does not fail so")
+    if begins := group.first_bad:
+        ways.append(f"{begins.package} {begins.good}, with which it does not fail so")
     first = group.representative
     told = {axis: first.variant.get(axis) for axis in ("model", "method")}
     passing = [
@@ -192,8 +195,7 @@ def _example(first: Judged) -> str:
 def _more(group: Group, matrix: str, found: Finding) -> str:
     """Say what is not known, and return the commands that show it and would tell more."""
     variant = f"{group.representative.case}:{variant_id(declared(group.representative.variant))}"
-    ends = ends_of(group.step)
-    axes = [ends.package] if ends else ["transformers", "peft"]
+    axes = [group.first_bad.package] if group.first_bad else ["transformers", "peft"]
     bisects = [shlex.join(["bisect", "--case", variant, "--axis", axis, "--repo", "PATH"]) for axis in axes]
     lines = [repro_command(group, matrix, CONSOLE_SCRIPT), *(f"{CONSOLE_SCRIPT} {words}" for words in bisects)]
     unknown = "\n" * bool(found.unknown) + "".join(

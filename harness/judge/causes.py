@@ -58,11 +58,21 @@ _PREFIXES = ("prefix_tuning", "cartridge")
 
 
 @dataclass(frozen=True, kw_only=True)
+class FirstBad:
+    """A first bad release of a package, and the nearest measured one before it that is not."""
+
+    package: str
+    bad: str
+    good: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Group:
     """Variants that need a person for one cause.
 
     ``verdict`` is the gravest of them, ``step`` the releases between which it begins ("" where that is not asked),
-    ``mechanism`` says what happens. ``lengths`` are the lines of each case's file.
+    ``first_bad`` the same where it is a first bad release of one package, ``mechanism`` says what happens. ``lengths``
+    are the lines of each case's file.
     """
 
     verdict: str
@@ -70,6 +80,7 @@ class Group:
     mechanism: str
     members: tuple[Judged, ...]
     lengths: Mapping[str, int]
+    first_bad: FirstBad | None = None
 
     @property
     def words(self) -> str:
@@ -189,16 +200,18 @@ def _lines(path: Path) -> int:
 def _causes(failing: Sequence[Judged], neighbours: _Neighbours, lengths: Mapping[str, int]) -> list[Group]:
     """Group failures first by the step at which they begin, then by mechanism."""
     by_step: dict[tuple[str, ...], list[Judged]] = defaultdict(list)
-    words: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    steps: dict[tuple[str, ...], Counter[_Step]] = defaultdict(Counter)
     for one in failing:
         if one.record is not None:
             step = neighbours.step(one.record)
-            words[step.key][step.words] += 1
+            steps[step.key][step] += 1
             by_step[step.key].append(one)
+    told = {key: some.most_common(1)[0][0] for key, some in steps.items()}
     return [
         Group(
             verdict=_gravest(members),
-            step=words[key].most_common(1)[0][0],
+            step=told[key].words,
+            first_bad=told[key].first_bad,
             mechanism=mechanism,
             members=tuple(members),
             lengths=lengths,
@@ -273,6 +286,7 @@ def _gravest(members: Iterable[Judged]) -> str:
 class _Step:
     key: tuple[str, ...]
     words: str
+    first_bad: FirstBad | None = None
 
 
 _OTHER_AXES = tuple(name for name in TOLD_PACKAGES if name not in WINDOW_AXES)
@@ -425,10 +439,14 @@ class _Neighbours:
             key = tuple(f"{axis} {_text(record, axis)}" for axis in axes)
             return _Step(key=key, words=f"with {' and '.join(key)}")
         (axis,) = axes
-        first = spots.first(spot, found, axis)
-        way = "since" if found.versions.lines[axis][1] < spot.versions.lines[axis][1] else "up to"
-        words = f"{way} {axis} {_text(first, axis)} ({_text(nearest, axis)} does not)"
-        return _Step(key=(way, axis, _text(first, axis)), words=words)
+        bad, good = _text(spots.first(spot, found, axis), axis), _text(nearest, axis)
+        rising = found.versions.lines[axis][1] < spot.versions.lines[axis][1]
+        way = "since" if rising else "up to"
+        return _Step(
+            key=(way, axis, bad),
+            words=f"{way} {axis} {bad} ({good} does not)",
+            first_bad=FirstBad(package=axis, bad=bad, good=good) if rising else None,
+        )
 
     def _versions_of(self, records: Sequence[VariantRecord]) -> Mapping[int, _Versions]:
         """Return where the cells of records stand among each other, by their identity: alike for most variants."""

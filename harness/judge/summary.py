@@ -42,6 +42,11 @@ class CellSummary:
     state_verdict: Verdict
     judged: tuple[Judged, ...]
 
+    @property
+    def is_skipped(self) -> bool:
+        """Return whether its source could not be had here: said, but nobody's work."""
+        return self.state == CellState.UNREACHABLE
+
     def of_case(self, case: str) -> tuple[Judged, ...]:
         """Return the judged variants of one case."""
         return self._by_case.get(case, ())
@@ -113,12 +118,11 @@ class Summary:
 
     def cells_for_a_person(self) -> list[CellSummary]:
         """List the cells whose state is not the expected one."""
-        amiss = (cell for cell in self.cells if cell.state_verdict is not Verdict.AS_EXPECTED)
-        return [cell for cell in amiss if cell.state != CellState.UNREACHABLE]
+        return [cell for cell in self.cells if cell.state_verdict is not Verdict.AS_EXPECTED and not cell.is_skipped]
 
     def skipped(self) -> list[CellSummary]:
         """List the cells whose source could not be had here: said, but nobody's work."""
-        return [cell for cell in self.cells if cell.state == CellState.UNREACHABLE]
+        return [cell for cell in self.cells if cell.is_skipped]
 
     def exit_status(self, watched: Collection[str] = frozenset(Verdict)) -> ExitStatus:
         """Return 3 when nothing was measured, 1 when a watched verdict needs a person, else 0."""

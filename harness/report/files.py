@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from harness.escape import fence, markdown, markdown_code, printable
 from harness.explain.uses import spoken
-from harness.interface import CellState, Outcome, variant_id
+from harness.interface import Outcome, variant_id
 from harness.judge.defects import load_defects, osv
 from harness.judge.verdicts import Verdict
 from harness.judge.windows import declared
@@ -218,12 +218,11 @@ def junit(summary: Summary) -> str:
     """
     root = ET.Element("testsuites", name=summary.title)
     for cell in summary.cells:
-        skipped = cell.state == CellState.UNREACHABLE
-        amiss = cell.state_verdict is not Verdict.AS_EXPECTED and not skipped
+        amiss = cell.state_verdict is not Verdict.AS_EXPECTED and not cell.is_skipped
         failures = amiss + sum(one.needs_a_person for one in cell.judged)
-        count = amiss + skipped + len(cell.judged)
+        count = amiss + cell.is_skipped + len(cell.judged)
         suite = ET.SubElement(root, "testsuite", name=cell.id, tests=str(count), failures=str(failures))
-        if skipped:
+        if cell.is_skipped:
             absent = ET.SubElement(suite, "testcase", classname=cell.id, name="environment")
             ET.SubElement(absent, "skipped", message=f"{cell.state}: {cell.words}")
         if amiss:
