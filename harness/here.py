@@ -187,7 +187,7 @@ def _measure_against(requests: tuple[Request, ...], options: argparse.Namespace)
     from harness.against.checkout import find_checkout
     from harness.against.difference import difference, place_of
     from harness.against.render import answer_of, terminal
-    from harness.against.told import Told
+    from harness.against.told import EVERY, Told
     from harness.contracts.records import read_records
 
     run, begin = time.strftime("here-%Y%m%d-%H%M%S", time.gmtime()), time.monotonic()
@@ -231,7 +231,7 @@ def _measure_against(requests: tuple[Request, ...], options: argparse.Namespace)
         package=now.package,
         before=options.against,
         after="the files here",
-        ring="every variant that was asked for",
+        ring=EVERY,
         difference=found,
         seconds=time.monotonic() - begin,
         run=run,

@@ -21,7 +21,7 @@ from harness.against.companions import oldest_working
 from harness.against.difference import Change, Difference, difference, flip_of
 from harness.against.flow import of_runs
 from harness.against.last_time import lines_of, since_last_time
-from harness.against.question import SLOW, Question, matrix_text, quick_ring, read_companion, shown, spelled_out
+from harness.against.question import SLOW, Question, quick_ring, read_companion, shown, sides_of, spelled_out
 from harness.against.render import LONGEST_COMMENT, Format, answer_of, render
 from harness.against.told import Told
 from harness.contracts.record import FAILED, MEASURED
@@ -30,6 +30,7 @@ from harness.errors import UsageError
 from harness.interface import Outcome
 from harness.matrix.cases import load_cases, read_selector, select_variants
 from harness.matrix.read import parse_matrix
+from harness.matrix.write import matrix_text
 from harness.paths import ROOT
 from harness.run.runs import Run
 from tests.checkouts import CASE, make_checkout
@@ -205,7 +206,7 @@ def test_the_matrix_has_both_sides_beside_each_companion(tmp_path: Path) -> None
         package="peft", before="0.13.0", after="git+https://example.org/peft@main",
         companions=({"transformers": "4.45.1"}, {"transformers": "newest"}),
     )  # fmt: skip
-    matrix = parse_matrix(matrix_text(question), tmp_path / "against.toml")
+    matrix = parse_matrix(matrix_text(question.title, sides_of(question)), tmp_path / "against.toml")
     assert len(matrix.cells) == 4
     for one, other in zip(matrix.cells[::2], matrix.cells[1::2], strict=True):
         assert {name for name in one.pins if one.pins[name] != other.pins[name]} == {"peft"}
@@ -215,7 +216,7 @@ def test_the_matrix_has_both_sides_beside_each_companion(tmp_path: Path) -> None
 def test_two_equal_sides_are_refused() -> None:
     """There is nothing to tell of them."""
     with pytest.raises(UsageError, match="name two that differ"):
-        matrix_text(Question(package="peft", before="0.13.0", after="0.13.0", companions=({"transformers": "4.45.1"},)))
+        sides_of(Question(package="peft", before="0.13.0", after="0.13.0", companions=({"transformers": "4.45.1"},)))
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import parse_qs, urlparse
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -22,7 +21,7 @@ from harness.against.answer import read_answer
 from harness.environments.index import clean_environment
 from harness.errors import InputError
 from harness.paths import ROOT
-from tests.api import AUTHOR, TOKEN, ApiHandler, page_of, serve
+from harness.selfcheck.local_api import TOKEN, WRITTEN_HERE, LocalApi, page_of, served
 from tests.checkouts import CASE, git, make_checkout
 
 if TYPE_CHECKING:
@@ -91,40 +90,37 @@ def test_the_measuring_job_may_do_nothing(read: Mapping[str, Any]) -> None:
     assert not [step for step in workflow["jobs"]["comment"]["steps"] if "checkout" in step.get("uses", "")]
 
 
-class GitHub(ApiHandler):
+class PullRequests(LocalApi):
     """The few addresses of GitHub's API that comments need, for one pull request."""
 
-    comments: ClassVar[list[dict[str, Any]]] = []
-    pulls: ClassVar[list[dict[str, Any]]] = []
+    def __init__(self) -> None:
+        """Begin without a comment."""
+        super().__init__()
+        self.comments: list[dict[str, Any]] = []
+        self.pulls: list[dict[str, Any]] = []
 
-    def get(self) -> None:
-        """List pull requests by their head, or comments by pages."""
-        asked = urlparse(self.path)
-        query = parse_qs(asked.query)
-        if asked.path.endswith("/pulls"):
-            self.answer([one for one in self.pulls if one["label"] == query["head"][0]])
-        else:
-            self.answer(page_of(self.comments, query))
-
-    def post(self) -> None:
-        """Add a comment."""
-        self.comments.append({"id": len(self.comments) + 1, **AUTHOR, **self.body()})
-        self.answer(self.comments[-1])
-
-    def patch(self) -> None:
-        """Change a comment."""
-        number = int(self.path.rpartition("/")[2])
-        (one,) = (one for one in self.comments if one["id"] == number)
-        one |= self.body()
-        self.answer(one)
+    def answer(self, method: str, path: str, query: Mapping[str, str], data: Mapping[str, Any]) -> Any:
+        """List pull requests by their head, or comments by pages; add or change a comment."""
+        match method:
+            case "GET" if path.endswith("/pulls"):
+                return [one for one in self.pulls if one["label"] == query["head"]]
+            case "GET":
+                return page_of(self.comments, query)
+            case "POST":
+                self.comments.append({"id": len(self.comments) + 1, **WRITTEN_HERE, **data})
+                return self.comments[-1]
+            case _:
+                number = int(path.rpartition("/")[2])
+                (one,) = (one for one in self.comments if one["id"] == number)
+                one |= data
+                return one
 
 
 @pytest.fixture
-def api() -> Iterator[str]:
-    """Serve the API on this machine; returns its address."""
-    GitHub.comments, GitHub.pulls = [], []
-    with serve(GitHub) as address:
-        yield address
+def github() -> Iterator[PullRequests]:
+    """Serve the API on this machine."""
+    with served(PullRequests()) as github:
+        yield github
 
 
 @dataclass
@@ -286,28 +282,28 @@ def check_comment(body: str) -> None:
 
 
 def test_a_pull_request_is_measured_and_commented_once(
-    read: Mapping[str, Any], repository: Path, api: str, tmp_path: Path
+    read: Mapping[str, Any], repository: Path, github: PullRequests, tmp_path: Path
 ) -> None:
     """Job by job: the first ends red, its artifact is whole, and the second adds a comment, then updates it."""
-    runner = Runner(read, tmp_path, event_of(repository, "owner/peft"), api)
+    runner = Runner(read, tmp_path, event_of(repository, "owner/peft"), github.environment["GITHUB_API_URL"])
     inputs = {"package": "peft", "with": "4.45.1", "case": CASE, "rings": "all"}
     assert runner.job("against", "measure", inputs) == 1
-    assert GitHub.asked == []
+    assert github.asked == []
     artifact = runner.artifacts["against"]
     assert {one.name for one in artifact.iterdir()} == {"difference.json", "comment.md", "junit.xml", "report.log"}
     assert read_answer((artifact / "difference.json").read_bytes(), "x").broke
     check_comment((tmp_path / "against-measure" / "summary.md").read_text(encoding="utf-8"))
-    GitHub.comments += [
+    github.comments += [
         {"id": 1, "user": {"login": "somebody"}, "body": "<!-- prompt-learning-bench against peft -->\nmine"}
     ]
     assert runner.job("against", "comment", {}) == 0
-    assert len(GitHub.comments) == 2
-    check_comment(GitHub.comments[1]["body"])
-    GitHub.comments[1]["body"] = "<!-- prompt-learning-bench against peft -->\nold"
+    assert len(github.comments) == 2
+    check_comment(github.comments[1]["body"])
+    github.comments[1]["body"] = "<!-- prompt-learning-bench against peft -->\nold"
     assert runner.job("against", "comment", {}) == 0
-    assert len(GitHub.comments) == 2
-    check_comment(GitHub.comments[1]["body"])
-    assert GitHub.comments[0]["body"].endswith("mine")
+    assert len(github.comments) == 2
+    check_comment(github.comments[1]["body"])
+    assert github.comments[0]["body"].endswith("mine")
     # From a fork: no job of that run comments, and the other workflow finds the pull request by what was measured.
     fork = event_of(repository, "stranger/peft")
     runner.context = fork
@@ -321,13 +317,13 @@ def test_a_pull_request_is_measured_and_commented_once(
         "head_repository": {"full_name": "stranger/peft", "owner": {"login": "stranger"}},
     }
     runner.context = {"github": {**fork["github"], "event": {"workflow_run": run}}}
-    GitHub.pulls += [
+    github.pulls += [
         {"number": 6, "label": f"stranger:{HOSTILE}", "head": {"sha": "0" * 40}},
         {"number": 7, "label": f"stranger:{HOSTILE}", "head": {"sha": head["sha"]}},
     ]
     assert runner.job("against-comment", "comment", {}) == 0
-    assert len(GitHub.comments) == 2
-    assert any("/issues/7/comments" in one for one in GitHub.asked)
+    assert len(github.comments) == 2
+    assert any("/issues/7/comments" in one for one in github.asked)
     assert not list(tmp_path.rglob("pwned")) + list(ROOT.glob("pwned"))
 
 

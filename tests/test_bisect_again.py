@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from harness.bisect.flow import as_toml, cell_and_matrix
+from harness.bisect.flow import cell_and_matrix
 from harness.bisect.probe import Locks
 from harness.environments.locks import lock_book
 from harness.environments.resolve import Lock
 from harness.matrix.read import load_matrix, parse_matrix
 from harness.matrix.spec import Cell
+from harness.matrix.write import matrix_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,5 +46,5 @@ def test_another_cell_gets_a_matrix_with_its_lock(tmp_path: Path, monkeypatch: p
 def test_a_cell_is_written_as_it_is_read(tmp_path: Path) -> None:
     """From a cell to TOML and back."""
     cell = Cell(python="3.11", pins={"torch": "2.13.0", "transformers": "4.45.2", "peft": "0.13.0"}, why="w")
-    (read,) = parse_matrix(as_toml(cell), tmp_path / "cell.toml").cells
+    (read,) = parse_matrix(matrix_text("The failing end", [cell]), tmp_path / "cell.toml").cells
     assert (read.id, read.python, read.as_of, read.why) == (cell.id, cell.python, None, "w")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from harness.against.answer import answer_text
 from harness.against.difference import difference
 from harness.against.render import answer_of
-from harness.against.told import AND_ALL_OF, Told
+from harness.against.told import EVERY, QUICK, Told
 from harness.matrix.cases import load_cases, select_variants
 from harness.selfcheck.history import HISTORY, TOUCHED, UNTOUCHED, page
 from tests.planted import record
@@ -36,11 +36,11 @@ def test_the_page_tells_what_was_measured_and_what_was_not() -> None:
     """A row for each commit, the causes of those that changed something, and nothing made up for the others."""
     found = difference([record(OLD, "passed")], [record(OLD, "error")], "transformers 4.46.1")
     told = Told(
-        package="peft", before="peft@1", after="peft@2", ring=f"a variant for each{AND_ALL_OF}ways_to_load",
+        package="peft", before="peft@1", after="peft@2", ring=QUICK, whole="ways_to_load",
         difference=found, seconds=61.2, run="r",
     )  # fmt: skip
     nothing = replace(
-        told, ring="every variant", difference=difference([record(OLD, "passed")], [record(OLD, "passed")])
+        told, ring=EVERY, whole="", difference=difference([record(OLD, "passed")], [record(OLD, "passed")])
     )
     measured = {
         "5cda3a883": json.loads(answer_text(answer_of(told))),

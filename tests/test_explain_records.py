@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from harness.contracts.record import VariantRecord
 from harness.contracts.records import variants_in
-from harness.explain.account import account_of, matrix_text
+from harness.explain.account import account_of, deciding_cells
 from harness.explain.learn import hold_out
 from harness.explain.table import Label, kind_of, names, tables_of, word
 from harness.interface import Outcome, Variants, with_defaults
 from harness.judge.windows import products
 from harness.matrix.cases import load_cases, select_variants
 from harness.matrix.read import parse_matrix
+from harness.matrix.write import matrix_text
 from harness.report.windows import as_data, in_words, sentence
 from tests.planted import LLAMA, PEFT, TRANSFORMERS, grid, record, state_record
 
@@ -182,9 +183,9 @@ def test_the_cells_are_a_matrix_that_measures_just_the_variants(tmp_path: Path) 
     """What is written reads as a matrix, each cell once, with words that select the variants meant."""
     account = account_of(CASE, grid(broken), RELEASES)
     assert account is not None
-    text, count = matrix_text(account)
-    matrix = parse_matrix(text, tmp_path / "decide.toml")
-    assert count == len(matrix.cells) == len({cell.id for cell, _, _ in account.deciding()})
+    chosen = deciding_cells(account)
+    matrix = parse_matrix(matrix_text("What would decide", chosen), tmp_path / "decide.toml")
+    assert len(chosen) == len(matrix.cells) == len({cell.id for cell, _, _ in account.deciding()})
     cells = {cell.id: cell for cell in matrix.cells}
     assert cells["peft0.11.1-tf4.42.1-torch2.13.0-py3.11"].cases == (f"{CASE}:llama-p_tuning-cached",)
     assert not matrix.timed

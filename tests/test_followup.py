@@ -6,8 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import parse_qs, urlparse
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +19,7 @@ from harness.judge.verdicts import Judged, Verdict
 from harness.matrix.cases import load_cases
 from harness.paths import ROOT
 from harness.run.runs import Run
-from tests.api import AUTHOR, TOKEN, ApiHandler, page_of, serve
+from harness.selfcheck.local_api import TOKEN, LocalTracker, served
 from tests.planted import LLAMA, record, write_run
 
 if TYPE_CHECKING:
@@ -172,58 +171,22 @@ def test_a_message_stays_in_its_block(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "<img>" not in one.title.replace("<n>", "")
 
 
-class Tracker(ApiHandler):
-    """The few addresses of GitHub's API that issues need."""
-
-    issues: ClassVar[list[dict[str, Any]]] = []
-    comments: ClassVar[list[str]] = []
-
-    def get(self) -> None:
-        """List issues by pages."""
-        query = parse_qs(urlparse(self.path).query)
-        assert query["labels"] == ["prompt-bench"]
-        self.answer(page_of(self.issues, query))
-
-    def post(self) -> None:
-        """Make an issue, or remember a comment."""
-        if self.path.endswith("/comments"):
-            self.comments.append(self.body()["body"])
-            self.answer({"id": 1})
-            return
-        made = {"number": len(self.issues) + 1, "state": "open", **AUTHOR}
-        self.issues.append({**made, **self.body()})
-        self.answer(self.issues[-1])
-
-    def patch(self) -> None:
-        """Change an issue."""
-        number = int(self.path.rpartition("/")[2])
-        self.issues[number - 1] |= self.body()
-        self.answer(self.issues[number - 1])
-
-
 @pytest.fixture
-def api() -> Iterator[str]:
-    """Serve the API on this machine; returns its address."""
-    Tracker.issues, Tracker.comments = [], []
-    with serve(Tracker) as address:
-        yield address
+def tracker() -> Iterator[LocalTracker]:
+    """Serve a tracker of issues on this machine."""
+    with served(LocalTracker()) as tracker:
+        yield tracker
 
 
-def follow_up(reports: Path, run: str, api: str, *options: str, token: str = TOKEN) -> Any:
+def follow_up(reports: Path, run: str, github: Mapping[str, str], *options: str) -> Any:
     """Run the command as a job of GitHub Actions would."""
-    environ = {
-        **os.environ,
-        "PROMPT_BENCH_REPORTS": str(reports),
-        "GITHUB_REPOSITORY": "owner/name",
-        "GITHUB_TOKEN": token,
-        "GITHUB_API_URL": api,
-    }
+    environ = {**os.environ, "PROMPT_BENCH_REPORTS": str(reports), **github}
     command = [sys.executable, "-m", "harness", "admin", "follow-up", run, "--no-confirm", *options]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environ, check=False)
 
 
 def test_four_nights_open_update_close_and_open_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, api: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: LocalTracker
 ) -> None:
     """Through the command: one issue in all, whose state is that of the night."""
     monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
@@ -238,30 +201,32 @@ def test_four_nights_open_update_close_and_open_again(
         ]
     ):
         night_of(outcome, f"night-{number}")
-        done = follow_up(tmp_path, f"night-{number}", api)
+        done = follow_up(tmp_path, f"night-{number}", tracker.environment)
         assert done.returncode == 0, done.stderr
         assert said in done.stdout, (number, done.stdout)
-        assert [issue["state"] for issue in Tracker.issues] == ([state] if state else [])
-    assert len(Tracker.comments) == 2
-    assert Tracker.issues[0]["labels"] == ["prompt-bench"]
+        assert [issue["state"] for issue in tracker.issues] == ([state] if state else [])
+    assert len(tracker.comments) == 2
+    assert tracker.issues[0]["labels"] == ["prompt-bench"]
 
 
 def test_a_dry_run_asks_nobody_and_needs_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It prints the issue; nothing listens at the address."""
     monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
     night_of("wrong", "night")
-    done = follow_up(tmp_path, "night", "", "--dry-run", token="")
+    done = follow_up(tmp_path, "night", {}, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "1 causes need a person in run night, 1 issues to write" in done.stdout.splitlines()[0]
     assert "would create" in done.stdout
     assert "**Who is hit**" in done.stdout
 
 
-def test_a_refused_token_is_one_line_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, api: str) -> None:
+def test_a_refused_token_is_one_line_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: LocalTracker
+) -> None:
     """The line says which permission is missing."""
     monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
     night_of("wrong", "night")
-    done = follow_up(tmp_path, "night", api, token=f"not-{TOKEN}")
+    done = follow_up(tmp_path, "night", tracker.environment | {"GITHUB_TOKEN": f"not-{TOKEN}"})
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("give the job permissions: issues: write")
     assert f"not-{TOKEN}" not in done.stdout + done.stderr

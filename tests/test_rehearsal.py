@@ -22,8 +22,8 @@ from harness.matrix.plan import Selection, plan_run
 from harness.matrix.read import load_matrix, parse_matrix
 from harness.paths import ROOT
 from harness.run.runs import asked_cell
-from harness.selfcheck.local_tracker import REPOSITORY, local_tracker
-from harness.selfcheck.rehearsal import CASES, HOUR, NEW, NIGHT, NOT_REHEARSED, OLD, copy_project, forget, matrix_text
+from harness.selfcheck.local_api import REPOSITORY, LocalTracker, served
+from harness.selfcheck.rehearsal import CASES, HOUR, NEW, NIGHT, NOT_REHEARSED, OLD, copy_project, forget, matrix_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,7 @@ def test_the_matrix_of_a_night_is_small_and_has_each_kind_of_case(tmp_path: Path
     path = tmp_path / "rehearsal.toml"
     cells = {}
     for release in (OLD, NEW):
-        path.write_text(matrix_text(release), encoding="utf-8")
+        path.write_text(matrix_of(release), encoding="utf-8")
         cells[release] = parse_matrix(path.read_text(encoding="utf-8"), path).cells
     assert [one.pins["peft"] for one in cells[OLD]] == [one.pins["peft"] for one in cells[NEW]]
     selector = read_selector(",".join(CASES), load_cases())
@@ -135,7 +135,7 @@ def test_what_a_release_brought_is_forgotten_and_nothing_else(project: Path) -> 
 def published_night(project: Path, release: str, cells: int) -> None:
     """Write the run of a night with its published records; only the first ``cells`` of its cells were measured."""
     matrix = project / "matrices" / "rehearsal.toml"
-    matrix.write_text(matrix_text(release), encoding="utf-8")
+    matrix.write_text(matrix_of(release), encoding="utf-8")
     planned = plan_run(load_matrix(str(matrix)), load_cases(), Selection())
     folder = project / "reports" / "runs" / "nightly"
     shutil.rmtree(folder, ignore_errors=True)
@@ -156,7 +156,7 @@ def published_night(project: Path, release: str, cells: int) -> None:
 def test_published_nights_open_issues_and_close_them(project: Path) -> None:
     """Without measuring: at most six causes, each of the new release; a lost shard closes none, a green night all."""
     command = [sys.executable, "-m", "harness", "admin", "follow-up", "nightly", "--no-confirm"]
-    with local_tracker() as tracker:
+    with served(LocalTracker()) as tracker:
         counts = []
         for release, cells in ((OLD, 2), (NEW, 2), (NEW, 1), (OLD, 2)):
             published_night(project, release, cells)
@@ -176,7 +176,7 @@ def test_the_tracker_on_this_machine_does_as_the_real_one() -> None:
     from harness.followup.issues import Action
     from harness.followup.tracker import Tracker
 
-    with local_tracker() as tracker:
+    with served(LocalTracker()) as tracker:
         client = Tracker(tracker.environment)
         assert client.issues() == []
         assert client.do(Action(kind="create", number=None, title="t", body="b")) == "opened #1: t"

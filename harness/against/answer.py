@@ -66,7 +66,10 @@ class AnsweredCause:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A comparison. ``verdict`` is the whole in one line; ``notes`` are lines on what nothing is told of."""
+    """A comparison. ``verdict`` is the whole in one line; ``notes`` are lines on what nothing is told of.
+
+    ``whole`` is a case expression that a quick ring has every variant of.
+    """
 
     package: str
     before: str
@@ -83,12 +86,18 @@ class Answer:
     flaky: tuple[AnsweredFlip, ...]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    whole: str = ""
     schema: int = SCHEMA
 
     @property
     def title(self) -> str:
         """Return what was held against what."""
         return f"{self.package} {self.before} against {self.after}"
+
+    @property
+    def asked(self) -> str:
+        """Return what was measured: the ring, and the cases that it has every variant of."""
+        return f"{self.ring}, and all of {self.whole}" if self.whole else self.ring
 
 
 def answer_text(answer: Answer) -> str:

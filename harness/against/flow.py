@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.against.difference import Difference, difference, place_of
-from harness.against.question import expression, matrix_text, quick_ring, shown
-from harness.against.told import AND_ALL_OF, Told
+from harness.against.question import LIMIT_S, expression, quick_ring, shown, sides_of
+from harness.against.told import EVERY, QUICK, Told
 from harness.contracts.record import VariantRecord
 from harness.contracts.records import read_run
 from harness.environments.locks import LockBook, lock_book
@@ -21,6 +21,7 @@ from harness.latency.verdicts import rows_of
 from harness.matrix.plan import plan_run
 from harness.matrix.read import parse_matrix
 from harness.matrix.source import redact
+from harness.matrix.write import matrix_text
 from harness.paths import cache_folder
 from harness.program import PROGRAM
 from harness.run.pipeline import How, resolve_all, run_matrix
@@ -61,7 +62,7 @@ class Against:
         self._begin = time.monotonic()
         run.folder.mkdir(parents=True, exist_ok=True)
         self.path = run.folder / f"{NAME}.toml"
-        self.path.write_text(matrix_text(question), encoding="utf-8")
+        self.path.write_text(matrix_text(question.title, sides_of(question), limit_s=LIMIT_S), encoding="utf-8")
         self.matrix = parse_matrix(self.path.read_text(encoding="utf-8"), self.path)
         cells = iter(self.matrix.cells)
         self.pairs = {
@@ -87,7 +88,8 @@ class Against:
             package=self._question.package,
             before=shown(self._question.before),
             after=shown(self._question.after),
-            ring=_ring_words(whole) if quick else "every variant that was asked for",
+            ring=QUICK if quick else EVERY,
+            whole=whole if quick else "",
             difference=found,
             seconds=time.monotonic() - self._begin,
             run=self._run.id,
@@ -191,10 +193,6 @@ def companion_words(pins: Mapping[str, str], package: str) -> str:
     """Name what stands beside both sides: its pins but the package's own, and but those that every cell has."""
     words = [f"{name} {shown(pin)}" for name, pin in pins.items() if name not in {package, *_EVERYWHERE}]
     return ", ".join(words)
-
-
-def _ring_words(whole: str) -> str:
-    return "a variant for each case and method" + (f"{AND_ALL_OF}{whole}" if whole else "")
 
 
 def _by_place(records: Iterable[Record]) -> dict[tuple[str, tuple[str, ...]], VariantRecord]:

@@ -1,8 +1,7 @@
-"""What is held against what (pure): two versions of one package, the rest alike, as the text of a matrix."""
+"""What is held against what (pure): two versions of one package, the rest alike, as cells."""
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness.errors import UsageError
 from harness.interface import variant_id
 from harness.matrix.source import Unreachable, fix, is_source, problem
-from harness.matrix.spec import NEWEST
+from harness.matrix.spec import NEWEST, Cell
 from harness.packages import PACKAGES
 
 if TYPE_CHECKING:
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
     from datetime import date
 
     from harness.matrix.cases import Case
+
+UPSTREAM = "https://github.com/huggingface/{}"
+"""Where the repository of a package is."""
 
 TORCH = "2.13.0"
 PYTHON = "3.11"
@@ -34,8 +36,6 @@ SLOW = ("compiled_forward",)
 
 OTHER = {"peft": "transformers", "transformers": "peft"}
 """The package that a plain version after ``--with`` is of."""
-
-SIDES = ("before", "after")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,6 @@ class Question:
         return f"{self.package} {shown(self.before)} against {shown(self.after)}"
 
 
-UPSTREAM = "https://github.com/huggingface/{}"
 _OF_UPSTREAM = re.compile(r"main|pull/\d+/(head|merge)")
 
 
@@ -123,35 +122,25 @@ def read_companion(text: str, package: str) -> dict[str, str]:
     return pins
 
 
-def matrix_text(question: Question) -> str:
-    """Write the matrix that has both sides beside each companion, before and after in turn.
+def sides_of(question: Question) -> tuple[Cell, ...]:
+    """Return the cells of both sides beside each companion, before and after in turn.
 
     Raises :class:`UsageError` when the sides are the same.
     """
     if question.before == question.after:
         message = f"both sides are {shown(question.before)}; name two that differ"
         raise UsageError(message)
-    lines = [
-        "[matrix]",
-        f"title = {_text(question.title)}",
-        f"python = {_text(question.python)}",
-        f"limit-seconds = {LIMIT_S}",
-        "latency = false",
-        f"cases = [{', '.join(map(_text, question.cases))}]",
-    ]
-    for companion in question.companions:
-        pins = {"torch": TORCH, "sentence-transformers": NEWEST, **companion}
-        for side in SIDES:
-            lines += ["", "[[cell]]", f"why = {_text(side)}"]
-            lines += [f"as-of = {question.as_of.isoformat()}"] if question.as_of else []
-            lines += [f"{name} = {_text(pin)}" for name, pin in pins.items()]
-            lines.append(f"{question.package} = {_text(getattr(question, side))}")
-    return "\n".join(lines) + "\n"
-
-
-def _text(text: str) -> str:
-    """Write a TOML string; JSON's escapes are among TOML's."""
-    return json.dumps(text, ensure_ascii=False)
+    return tuple(
+        Cell(
+            python=question.python,
+            pins={"torch": TORCH, "sentence-transformers": NEWEST, **companion, question.package: pin},
+            as_of=question.as_of,
+            why=why,
+            cases=question.cases,
+        )
+        for companion in question.companions
+        for why, pin in (("before", question.before), ("after", question.after))
+    )
 
 
 def quick_ring(chosen: Sequence[tuple[Case, Mapping[str, str]]]) -> str:

@@ -107,7 +107,7 @@ def repro(told: Told, one: Flip) -> str:
 
 def terminal(answer: Answer, *, table: bool = False) -> str:
     """Write the difference as plain lines, the gravest first."""
-    lines = [f"{answer.title}: {answer.verdict} ({answer.ring}, {answer.seconds:.0f} s)"]
+    lines = [f"{answer.title}: {answer.verdict} ({answer.asked}, {answer.seconds:.0f} s)"]
     for cause in answer.causes[:_CAUSES]:
         lines += ["", f"{cause.change.upper()} {len(cause.variants)} x {_title(cause)}"]
         lines += [f"  beside  {name}" for name in cause.companions if name]
@@ -187,7 +187,7 @@ def comment(answer: Answer, *, table: bool = False) -> str:
     """Write Markdown for a pull request, cut at a whole cause where it would be too long."""
     head = [marker(answer.package), f"`{_code(answer.title)}`: **{_html(answer.verdict)}**", ""]
     tail = [f"- `{_code(line)}`" for line in answer.notes[:_CAUSES]]
-    tail.append(f"- `{_code(answer.ring)}`, {answer.seconds:.0f} s")
+    tail.append(f"- `{_code(answer.asked)}`, {answer.seconds:.0f} s")
     parts = [_comment_part(cause) for cause in answer.causes]
     parts += [f"- `{_code(line)}`\n" for line in answer.timed]
     if table and answer.causes:
@@ -284,6 +284,7 @@ def answer_of(told: Told) -> Answer:
         after=told.after,
         run=told.run,
         ring=told.ring,
+        whole=told.whole,
         seconds=round(told.seconds, 1),
         verdict=verdict(told),
         broke=told.difference.breaks,

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from harness.latency.verdicts import Row
 
 
-AND_ALL_OF = ", and all of "
-"""Stands in the words of a quick ring before the cases that it has every variant of."""
+QUICK, EVERY = "a variant for each case and method", "every variant that was asked for"
+"""The two rings in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +22,8 @@ class Told:
 
     ``pairs`` maps each companion to the cell ids of its two sides, ``sides`` to the words
     that ask for both again, ``also`` to what else differs between their locks.
-    ``timed`` has a row for each variant whose latency was compared. ``matrix`` is the path of the matrix with both
-    sides ("" for two runs).
+    ``whole`` is a case expression that a quick ring has every variant of. ``timed`` has a row for each variant whose
+    latency was compared. ``matrix`` is the path of the matrix with both sides ("" for two runs).
     """
 
     package: str
@@ -33,6 +33,7 @@ class Told:
     difference: Difference
     seconds: float
     run: str
+    whole: str = ""
     matrix: str = ""
     pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     sides: Mapping[str, str] = field(default_factory=dict)

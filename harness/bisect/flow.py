@@ -14,6 +14,7 @@ from harness.environments.locks import LockBook
 from harness.environments.resolve import Lock
 from harness.errors import ExitStatus
 from harness.matrix.read import MATRICES, load_matrix
+from harness.matrix.write import matrix_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -180,14 +181,6 @@ def cell_and_matrix(cell: Cell, locks: Locks, folder: Path) -> tuple[str, str] |
         return None
     pinned = replace(cell, pins={name: lock.versions[name] for name in cell.pins}, why="the failing end of a bisect")
     path = folder / "cell.toml"
-    path.write_text(as_toml(pinned), encoding="utf-8")
+    path.write_text(matrix_text("The failing end of a bisect", [pinned]), encoding="utf-8")
     LockBook(folder / "locks" / "cell.json").keep({pinned: lock})
     return pinned.id, str(path)
-
-
-def as_toml(cell: Cell) -> str:
-    """Write a cell as a matrix file with nothing else in it."""
-    lines = ["[matrix]", 'title = "The failing end of a bisect"', "[[cell]]", f'why = "{cell.why}"']
-    lines += [f'python = "{cell.python}"', *(f'{name} = "{version}"' for name, version in cell.pins.items())]
-    lines += [f"as-of = {cell.as_of.isoformat()}"] if cell.as_of else []
-    return "\n".join(lines) + "\n"

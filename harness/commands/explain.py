@@ -110,7 +110,8 @@ def _print(account: Account, origin: Origin, asked: str, written: str | None) ->
 
 
 def _write(account: Account, written: str | None) -> int | None:
-    from harness.explain.account import matrix_text
+    from harness.explain.account import deciding_cells
+    from harness.matrix.write import matrix_text
 
     if written is None:
         return None
@@ -118,16 +119,19 @@ def _write(account: Account, written: str | None) -> int | None:
     if path.suffix != ".toml":
         message = f"--write-cells {written}: the file of a matrix ends in .toml"
         raise UsageError(message)
-    text, count = matrix_text(account)
-    if not count:
+    cells = deciding_cells(account)
+    if not cells:
         message = "no cell would decide anything: every end is certain, or the releases are not known (--offline?)"
         raise UsageError(message)
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(matrix_text(f"What would decide {account.case}", cells, comment=_COMMENT), encoding="utf-8")
     except OSError as error:
         message = f"--write-cells {written}: {error.strerror}; name a file in a folder that is there"
         raise UsageError(message) from None
-    return count
+    return len(cells)
+
+
+_COMMENT = "Cells that decide what the windows of a case leave open; written by `explain --write-cells`."
 
 
 def _hold_out(case: Case, origin: Origin, options: dict[str, Any]) -> None:

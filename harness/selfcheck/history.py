@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from harness.against.told import AND_ALL_OF
+from harness.against.question import UPSTREAM
+from harness.against.told import QUICK
 from harness.escape import markdown, markdown_code, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-PEFT = "https://github.com/huggingface/peft"
+PEFT = UPSTREAM.format("peft")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +148,8 @@ def _row(one: Change, found: Mapping[str, Any] | None, versions: Mapping[str, st
         told = f"nothing could be compared: {markdown(_short('; '.join(found['missing'])))}"
     if found["flaky"]:
         told += f" ({len(found['flaky'])} flaky)"
-    quick, _, whole = found["ring"].partition(AND_ALL_OF)
-    ring = ("" if "every" in quick else " (quick)") + (f" and `{markdown_code(whole)}`" if whole else "")
+    whole = found["whole"]
+    ring = " (quick)" * (found["ring"] == QUICK) + (f" and `{markdown_code(whole)}`" if whole else "")
     seconds = round(found["seconds"])
     return f"| {link} | {one.about} | {versions.get(one.commit, '')} | {told} | {found['compared']}{ring} | {seconds} |"
 

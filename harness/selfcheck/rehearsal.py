@@ -25,13 +25,15 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from harness.environments.index import clean_environment
+from harness.matrix.spec import Cell
+from harness.matrix.write import matrix_text
 from harness.paths import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from harness.selfcheck.local_tracker import LocalTracker
+    from harness.selfcheck.local_api import LocalTracker
 
 OLD, NEW = "5.23.0", "5.24.0"
 PEFT = ("0.21.2", "0.20.0")
@@ -130,7 +132,7 @@ class Rehearsal:
 
     def night(self, transformers: str, *, killed: int | None = None) -> Night:
         """Run the nightly workflow with one release of transformers; the shard ``killed`` dies while it measures."""
-        (self.project / "matrices" / f"{NAME}.toml").write_text(matrix_text(transformers), encoding="utf-8")
+        (self.project / "matrices" / f"{NAME}.toml").write_text(matrix_of(transformers), encoding="utf-8")
         night = Night()
         plan = self._job("plan")
         for line in (PLAN, QUICK):
@@ -275,13 +277,16 @@ class Rehearsal:
             shutil.copyfile(job / "reports" / name, self.caches / name)
 
 
-def matrix_text(transformers: str) -> str:
+def matrix_of(transformers: str) -> str:
     """Write the matrix of a rehearsed night: each release of peft beside one of transformers."""
-    lines = ["[matrix]", 'title = "A rehearsal"', 'torch = "2.13.0"', "limit-seconds = 60", "latency = false"]
-    lines.append(f"cases = {json.dumps(CASES)}")
-    for peft in PEFT:
-        lines += ["", "[[cell]]", 'why = "rehearsed"', f'peft = "{peft}"', f'transformers = "{transformers}"']
-    return "\n".join(lines) + "\n"
+    cells = [
+        Cell(
+            python="3.11", pins={"torch": "2.13.0", "peft": peft, "transformers": transformers}, why="rehearsed",
+            cases=tuple(CASES),
+        )
+        for peft in PEFT
+    ]  # fmt: skip
+    return matrix_text("A rehearsal", cells, limit_s=60)
 
 
 def copy_project(folder: Path) -> None:

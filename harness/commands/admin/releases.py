@@ -33,8 +33,8 @@ def releases(state: Path, matrix_file: Path | None, like: str, outputs: Path | N
     """
     from harness.environments.new_releases import WATCHED, joined, new_releases, read_known, write_known
     from harness.environments.releases import list_releases
-    from harness.matrix.pair import pair_text
     from harness.matrix.read import load_matrix
+    from harness.matrix.write import matrix_text
 
     known = read_known(state)
     listed = {name: [one.version for one in list_releases(name, prereleases=True)] for name in WATCHED}
@@ -48,7 +48,7 @@ def releases(state: Path, matrix_file: Path | None, like: str, outputs: Path | N
         title = ", ".join(f"{one.package} {one.version}" for one in found)
         if matrix_file is not None:
             matrix_file.parent.mkdir(parents=True, exist_ok=True)
-            text = pair_text(cells, title=f"{title}, and what was the newest before", limit_s=matrix.limit_s)
+            text = matrix_text(f"{title}, and what was the newest before", cells, limit_s=matrix.limit_s)
             matrix_file.write_text(text, encoding="utf-8")
             click.echo(f"wrote {matrix_file}; go on with: {PROGRAM} run {matrix_file}")
     else:

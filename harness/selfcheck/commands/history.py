@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.errors import ExitStatus, UsageError
+from harness.selfcheck.history import PEFT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: python -m harness.selfcheck history --only 2189")
-@click.option("--repo", metavar="PATH_OR_URL", default="https://github.com/huggingface/peft", show_default=True)
+@click.option("--repo", metavar="PATH_OR_URL", default=PEFT, show_default=True)
 @click.option("--only", "pulls", metavar="PULL", type=int, multiple=True, help="Only this pull request; repeatable.")
 @click.option("--all-variants", is_flag=True, help="Not the quick ring alone for those that touched it (hours).")
 @click.option("--fresh", is_flag=True, help="Measure what was measured before.")
@@ -28,21 +29,23 @@ if TYPE_CHECKING:
 def history(*, repo: str, pulls: Sequence[int], all_variants: bool, fresh: bool, write: bool, jobs: int | None) -> None:
     """Hold commits that touched prompt learning, and twenty that did not, against their parents.
 
-    Each is written down as soon as it is measured, so that an interrupted session goes on where it was. The exit
+    Each is written to reports/reference/history as soon as it is measured, so that an interrupted session goes on
+    where it was. The exit
     status is 1 when one that did not touch it is told to change something, 3 when one could not be compared.
     """
     from dataclasses import asdict
 
     from harness.against.render import answer_of, terminal
     from harness.bisect.repository import Repository
-    from harness.paths import ROOT, reports_folder
+    from harness.judge.reference import REFERENCE
+    from harness.paths import ROOT, write_whole
     from harness.selfcheck.history import HISTORY, page
 
     chosen = [one for one in HISTORY if not pulls or one.pull in pulls]
     if unknown := set(pulls) - {one.pull for one in chosen}:
         message = f"no pull request {min(unknown)} in the history; leave out --only, or name one of docs/history.md"
         raise UsageError(message)
-    folder = reports_folder() / "history"
+    folder = REFERENCE / "history"
     folder.mkdir(parents=True, exist_ok=True)
     repository = None
     failures = []
@@ -57,14 +60,14 @@ def history(*, repo: str, pulls: Sequence[int], all_variants: bool, fresh: bool,
         if not told.difference.count:
             failures.append(f"#{one.pull} could not be compared: {'; '.join(told.difference.missing)}")
             continue
-        path.write_text(json.dumps(data, ensure_ascii=False, indent=1), encoding="utf-8")
+        write_whole(path, json.dumps(data, ensure_ascii=False, indent=1))
     measured: dict[str, Any] = {
         path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")
     }
     if write:
         versions = {commit: found["transformers"] for commit, found in measured.items()}
         target = ROOT / "docs" / "history.md"
-        target.write_text(page(measured, versions), encoding="utf-8")
+        write_whole(target, page(measured, versions))
         click.echo(f"wrote {target}")
     if failures:
         click.echo(f"{'; '.join(failures)}; mend that, and run the same again")

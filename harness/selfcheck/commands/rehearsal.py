@@ -28,10 +28,10 @@ def rehearsal(keep: Path | None) -> None:
     Job by job in fresh folders, with the lines of the workflows; the tracker of issues is on this machine. In the
     second night a shard is killed. Exit status 1 when a night does otherwise than it has to.
     """
-    from harness.selfcheck.local_tracker import local_tracker
+    from harness.selfcheck.local_api import LocalTracker, served
     from harness.selfcheck.rehearsal import Rehearsal, RehearsalFailed
 
-    with tempfile.TemporaryDirectory(prefix="prompt-bench-rehearsal-") as scratch, local_tracker() as tracker:
+    with tempfile.TemporaryDirectory(prefix="prompt-bench-rehearsal-") as scratch, served(LocalTracker()) as tracker:
         try:
             broken = _rehearse(Rehearsal((keep or Path(scratch)) / "rehearsal", tracker))
         except RehearsalFailed as failure:
