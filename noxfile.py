@@ -140,7 +140,7 @@ def base(session: nox.Session, base: str) -> None:
     harness(session, *arguments, also_good=(int(ExitStatus.NOTHING_MEASURED),))
 
 
-@nox.session(venv_backend="none", requires=["pythons", *(f"base({base})" for base in WANTED_BASES)])
+@nox.session(venv_backend="none", requires=["harness", *(f"base({base})" for base in WANTED_BASES)])
 def matrix(session: nox.Session) -> None:
     """Measure the whole matrix, draw the report, and judge it: the main job."""
     harness(session, "run", MATRIX_NAME, "--run-id", RUN, "--report", *session.posargs)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.commands.options import named_values
 from harness.packages import REQUIRED_PACKAGES
 from harness.program import example
 
@@ -18,17 +19,6 @@ _EXAMPLE = example(
     "bisect --case generate_with_cache --method prompt_tuning --model bloom "
     "--axis peft --transformers 4.45.1 --bad 0.13.0 --good 0.14.0"
 )
-
-
-def _pairs(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for value in values:
-        name, equals, word = value.partition("=")
-        if not (name and equals and word):
-            message = f"{value!r} is not NAME=VALUE"
-            raise click.BadParameter(message)
-        pairs[name] = word
-    return pairs
 
 
 def _percent(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
@@ -62,7 +52,7 @@ def _percent(_context: click.Context, _parameter: click.Parameter, value: str) -
 @click.option("--transformers", metavar="V", help="Hold transformers at a release (default: the newest).")
 @click.option("--torch", metavar="V", help="Hold torch at a release (default: that of the documented matrix).")
 @click.option(
-    "--pin", "pins", metavar="PACKAGE=V", multiple=True, callback=_pairs, help="Hold any package; repeatable."
+    "--pin", "pins", metavar="PACKAGE=V", multiple=True, callback=named_values, help="Hold any package; repeatable."
 )
 @click.option("--base-cell", metavar="ID", help="Hold what this cell of --matrix pins.")
 @click.option("--matrix", "matrix", default="grid", show_default=True, help="Where cells are looked up by id.")

@@ -22,6 +22,18 @@ run_option = click.option(
 )
 
 
+def named_values(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Read ``NAME=VALUE`` words."""
+    pairs = {}
+    for value in values:
+        name, equals, word = value.partition("=")
+        if not (name and equals and word):
+            message = f"{value!r} is not NAME=VALUE"
+            raise click.BadParameter(message)
+        pairs[name] = word
+    return pairs
+
+
 def _shard(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
     if value is None:
         return None

@@ -31,11 +31,10 @@ def plan(
     Nothing is touched. Without MATRIX, list the matrices.
     """
     from harness.environments.locks import lock_book
-    from harness.judge.reference import measured_for
+    from harness.judge.reference import in_shard
     from harness.matrix.cases import load_cases
     from harness.matrix.plan import Selection, concrete_device, plan_run
     from harness.matrix.read import MATRICES, load_matrix
-    from harness.matrix.shards import shard_of
     from harness.report.plan import print_matrices, print_plan
 
     if matrix is None:
@@ -44,6 +43,5 @@ def plan(
     loaded = load_matrix(matrix)
     planned = plan_run(loaded, load_cases(), Selection(case=case, device=concrete_device(device), **chosen))
     if shard:
-        known = measured_for(loaded.name, {case.name for one in planned for case, _ in one.variants})
-        planned = shard_of(planned, known, shard)
+        planned = in_shard(loaded, planned, shard)
     print_plan(loaded, planned, lock_book(loaded), as_json=as_json)

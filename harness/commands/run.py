@@ -115,17 +115,14 @@ def _part(
 ) -> Selection:
     """Narrow a selection to its quick ring, and to a shard of that."""
     from harness.against.question import quick_ring
-    from harness.judge.reference import measured_for
+    from harness.judge.reference import in_shard
     from harness.matrix.plan import plan_run
-    from harness.matrix.shards import shard_of
 
     if quick:
         planned = plan_run(matrix, cases, selection)
         selection = replace(selection, case=quick_ring([one for cell in planned for one in cell.variants]))
     if shard:
-        planned = plan_run(matrix, cases, selection)
-        known = measured_for(matrix.name, {case.name for one in planned for case, _ in one.variants})
-        planned = shard_of(planned, known, shard)
+        planned = in_shard(matrix, plan_run(matrix, cases, selection), shard)
         selection = replace(selection, shard=frozenset(one.cell.id for one in planned))
     return selection
 

@@ -13,14 +13,17 @@ from harness.contracts.record import StateRecord, record_data, record_line
 from harness.contracts.records import Shared, place, place_of, read_record, read_run, record_from, variants_in
 from harness.errors import UsageError
 from harness.latency.ratio import cached_over_uncached
+from harness.matrix.shards import shard_of
 from harness.paths import ROOT, file_name, write_whole
 from harness.program import PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from harness.contracts.record import Record, VariantRecord
+    from harness.matrix.plan import PlannedCell
+    from harness.matrix.spec import Matrix
     from harness.run.runs import Run
 
 REFERENCE = ROOT / "reports" / "reference"
@@ -152,3 +155,9 @@ def measured_for(matrix: str, cases: Collection[str]) -> list[VariantRecord]:
     missing = set(cases) - {one.case for one in own}
     others = [name for name in names if name != matrix] if missing else []
     return own + [one for name in others for one in variants_in(read_reference(name, lambda case, _: case in missing))]
+
+
+def in_shard(matrix: Matrix, planned: Sequence[PlannedCell], shard: tuple[int, int]) -> tuple[PlannedCell, ...]:
+    """Return the cells of the I-th of N shards, whose measured costs, of published records, are about equal."""
+    known = measured_for(matrix.name, {case.name for one in planned for case, _ in one.variants})
+    return shard_of(planned, known, shard)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands.options import named_values
 from harness.errors import UsageError
 from harness.packages import WINDOW_AXES
 from harness.program import example
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     from harness.judge.summary import Summary
 
 
-def _clones(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    pairs = dict(value.partition("=")[::2] for value in values)
-    if wrong := [name for name, path in pairs.items() if name not in WINDOW_AXES or not path]:
-        message = f"{wrong[0]!r} is not PACKAGE=PATH with a PACKAGE of {', '.join(WINDOW_AXES)}"
+def _clones(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    clones = named_values(context, parameter, values)
+    if unknown := clones.keys() - set(WINDOW_AXES):
+        message = f"no commits are looked for in {min(unknown)!r}; name {' or '.join(WINDOW_AXES)}"
         raise click.BadParameter(message)
-    return pairs
+    return clones
 
 
 @click.command("follow-up", epilog=example("admin follow-up --dry-run"))
@@ -79,7 +80,7 @@ def follow_up(  # noqa: PLR0917 - click gives keywords
     summary, locks = among_published(summarise(run, load_cases())), run.locks()
     if matrix:
         summary = replace(summary, matrix=matrix)
-    looked = _look(summary, summary.matrix, locks, clones, budget, confirm=confirm)
+    looked = _look(summary, locks, clones, budget, confirm=confirm)
     told = causes_of(summary, looked.findings, moves_of(summary, locks, known))
     causes = [one for one in told if one.id not in looked.flaky]
     actions = decide(tracker.issues() if tracker else (), causes, summary.judged, run.id)
@@ -99,13 +100,7 @@ class _Looked:
 
 
 def _look(
-    summary: Summary,
-    matrix: str,
-    locks: Mapping[str, list[str]],
-    clones: Mapping[str, str],
-    budget: float,
-    *,
-    confirm: bool,
+    summary: Summary, locks: Mapping[str, list[str]], clones: Mapping[str, str], budget: float, *, confirm: bool
 ) -> _Looked:
     """Measure each cause again and find out about it, the largest first, as far as it is wanted and time allows."""
     from harness.followup.issues import cause_id, place_of
@@ -116,7 +111,7 @@ def _look(
     findings: dict[str, Finding] = {}
     if not groups or not (confirm or budget):
         return _Looked(flaky=frozenset(), findings={})
-    investigation = _investigation(matrix, locks, clones, budget)
+    investigation = _investigation(summary.matrix, locks, clones, budget)
     for group in groups:
         first = group.representative
         if confirm and not investigation.is_confirmed(group, summary.run):
