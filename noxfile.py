@@ -82,12 +82,12 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 
 def carry_pip_settings() -> None:
     """Let uv ask where pip does; what uv was told itself wins."""
-    from harness.environments.index import pip_settings, translate
+    from harness.environments.index import CARRIED, pip_settings, translate
 
-    if os.environ.get("PROMPT_BENCH_INDEX") != "carried":
+    if os.environ.get(CARRIED) != "carried":
         for name, value in translate(pip_settings()).items():
             os.environ.setdefault(name, value)
-        os.environ["PROMPT_BENCH_INDEX"] = "carried"
+        os.environ[CARRIED] = "carried"
 
 
 def install(session: nox.Session, *groups: str) -> None:

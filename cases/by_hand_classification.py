@@ -6,24 +6,22 @@ adapted model with itself; here the base classifier is fed the prompt's embeddin
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 
 from harness.kit import (
-    Batch,
-    ByHand,
     Trial,
-    Typed,
     Variants,
     attach,
+    encoder_by_hand,
     expect_logits,
     fill,
     in_memory,
     lora_options,
     make_batch,
     make_model,
+    token_types,
 )
 
 DOCUMENT = None
@@ -55,7 +53,7 @@ def check(trial: Trial) -> None:
     std = 0.3 if trial.method == "lora" else 0.8
     fill(model, seed=7, std=std, only=lambda name: "prompt_encoder" in name or "lora_" in name)
     base, batch = _classifier(trial, head), make_batch(trial.layout, device=trial.torch_device())
-    types = _types(batch) if trial.types == "given" else None
+    types = token_types(batch.ids) if trial.types == "given" else None
     inputs = {} if types is None else {"token_type_ids": types}
     with torch.no_grad():
         found = model(input_ids=batch.ids, attention_mask=batch.mask, **inputs).logits.float()
@@ -80,32 +78,19 @@ def _classifier(trial: Trial, head: str) -> Any:
     return model
 
 
-def _types(batch: Batch) -> torch.Tensor:
-    """Make token types: the second half of each row is the second segment."""
-    types = torch.zeros_like(batch.ids)
-    types[:, batch.ids.shape[1] // 3 :] = 1
-    return types
-
-
 def _by_hand(trial: Trial, base: Any, model: Any, row: torch.Tensor, types: torch.Tensor | None) -> torch.Tensor:
     """Answer one text by the base classifier: its logits, ``(labels,)``, or each token's, ``(length, labels)``."""
     stored = in_memory(model, trial.method)
-    encoder = getattr(base, base.base_model_prefix)
     with torch.no_grad():
         if trial.method in {"prompt_tuning", "p_tuning"}:
             # Of the text that is pooled the first token is a virtual one.
-            virtual = ByHand(encoder, trial.model, stored).virtual()
+            virtual = encoder_by_hand(base, trial.model, stored).virtual()
             both = torch.cat([virtual, base.get_input_embeddings()(row)[0]])[None]
             given = {} if types is None else {"token_type_ids": torch.nn.functional.pad(types, (len(virtual), 0))}
             logits = base(inputs_embeds=both, **given).logits[0].float()
             return logits[-row.shape[1] :] if trial.task == "token" else logits
-        # A prefix is in the attention alone: the text's own first token is pooled. LoRA has the classifier's names.
-        own = {name.replace(f"model.{base.base_model_prefix}.", "model."): one for name, one in stored.tensors.items()}
-        stored = replace(stored, tensors=own)
-        by_hand = ByHand(encoder, trial.model, stored)
-        if types is not None:
-            by_hand = Typed(encoder, trial.model, stored, types=types)
-        return _head(trial, base, by_hand.logits(row)[None])
+        # A prefix is in the attention alone: the text's own first token is pooled.
+        return _head(trial, base, encoder_by_hand(base, trial.model, stored, types).logits(row)[None])
 
 
 def _head(trial: Trial, base: Any, states: torch.Tensor) -> torch.Tensor:

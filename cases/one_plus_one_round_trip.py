@@ -29,6 +29,7 @@ from harness.kit import (
     greedy_by_generate,
     image_inputs,
     interleave,
+    made_once,
     make_model,
     teach,
 )
@@ -77,7 +78,11 @@ def check(trial: Trial, benchmark: Any) -> None:
     if trial.aspect == "first_step_cache":
         _first_step_cache(trial, base)
         return
-    model = _taught(trial, _spread(base) if trial.aspect == "two_devices" else base)
+    if trial.aspect == "two_devices":
+        model, log = _taught(trial, _spread(base))
+    else:
+        model, log = made_once(lambda: _taught(trial, base), trial.model, trial.method, str(device))
+    trial.evidence.update(log)
     if trial.aspect == "after_reload":
         model = _reloaded(trial, model, _base(trial, device))
     use_cache = trial.aspect != "uncached"
@@ -138,16 +143,14 @@ def _spread(base: Any) -> Any:
     return accelerate.dispatch_model(base, dict(places(base)), force_hooks=True)
 
 
-def _taught(trial: Trial, base: Any) -> Any:
-    """Train an adapter on the one sample, which has to be news to the base."""
+def _taught(trial: Trial, base: Any) -> tuple[Any, dict[str, Any]]:
+    """Train an adapter on the one sample, which has to be news to the base; return the model and a log."""
     said = decode(_by_forward(trial, base)[0])
     trial.expect(said == "2", f"the base says {said!r} before training")
     # Named, because early releases of PEFT have no default for every family.
     options: dict[str, Any] = {"target_modules": ["q_proj", "v_proj"]} if trial.method == LORA else {}
     sample = _inputs(trial, base, f"{QUESTION}{ANSWER}</s>")
-    model, log = teach(base, trial.method, sample, answer=NEW_TOKENS, virtual_tokens=VIRTUAL_TOKENS, **options)
-    trial.evidence.update(log)
-    return model
+    return teach(base, trial.method, sample, answer=NEW_TOKENS, virtual_tokens=VIRTUAL_TOKENS, **options)
 
 
 def _reloaded(trial: Trial, trained: Any, base: Any) -> Any:

@@ -6,7 +6,6 @@ The reference feeds the base model the prompt's embeddings, or puts the prefix i
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import peft
@@ -15,18 +14,17 @@ from torch.nn.functional import cross_entropy, linear
 
 from harness.kit import (
     Batch,
-    ByHand,
-    Stored,
     Trial,
-    Typed,
     Variants,
     attach,
+    encoder_by_hand,
     expect_logits,
     fill,
     in_memory,
     lora_options,
     make_batch,
     make_model,
+    token_types,
 )
 
 DOCUMENT = None
@@ -70,7 +68,7 @@ def check(trial: Trial) -> None:
     types = None
     match trial.aspect:
         case "typed":
-            types = inputs["token_type_ids"] = _types(batch)
+            types = inputs["token_type_ids"] = token_types(batch.ids)
         case "embedded":
             inputs = {"inputs_embeds": base.get_input_embeddings()(batch.ids).detach()}
         case "reload":
@@ -82,7 +80,8 @@ def check(trial: Trial) -> None:
         found = []
         for index, (row, place) in enumerate(zip(batch.rows, batch.places, strict=True)):
             own = None if given is None else given[index : index + 1, place]
-            found.append(linear(_states(trial, base, stored, row, own), head["weight"], head["bias"]))
+            states = encoder_by_hand(base, trial.model, stored, own).logits(row)
+            found.append(linear(states, head["weight"], head["bias"]))
         return found
 
     with torch.no_grad():
@@ -112,13 +111,6 @@ def _adapted(trial: Trial) -> Any:
     return model
 
 
-def _types(batch: Batch) -> torch.Tensor:
-    """Make token types: what stands behind the first third is the second segment."""
-    types = torch.zeros_like(batch.ids)
-    types[:, batch.ids.shape[1] // 3 :] = 1
-    return types
-
-
 def _trained_head(trial: Trial, model: Any) -> dict[str, torch.Tensor]:
     """Write to the head as training does, and return its numbers by name."""
     trainable = {name for name, one in model.named_parameters() if one.requires_grad and "qa_outputs" in name}
@@ -127,17 +119,6 @@ def _trained_head(trial: Trial, model: Any) -> dict[str, torch.Tensor]:
     own = {name.rpartition(".")[2]: one.detach() for name, one in model.named_parameters() if name in trainable}
     trial.expect(own.keys() == {"weight", "bias"}, "a part of the head is not trained")
     return own
-
-
-def _states(trial: Trial, base: Any, stored: Stored, row: torch.Tensor, types: torch.Tensor | None) -> torch.Tensor:
-    """Compute the last hidden states of one text, ``(length, hidden)``."""
-    # LoRA's numbers have the question answerer's names, and the reference is its encoder.
-    own = {name.replace(f"model.{base.base_model_prefix}.", "model."): one for name, one in stored.tensors.items()}
-    stored = replace(stored, tensors=own)
-    encoder = getattr(base, base.base_model_prefix)
-    if types is None:
-        return ByHand(encoder, trial.model, stored).logits(row)
-    return Typed(encoder, trial.model, stored, types=types).logits(row)
 
 
 def _loss(trial: Trial, model: Any, batch: Batch) -> None:

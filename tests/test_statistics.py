@@ -17,6 +17,7 @@ from harness.latency.statistics import (
     MOST_BLOCKS,
     Comparison,
     Difference,
+    _outside,
     blocks_of,
     compare,
     correct,
@@ -198,3 +199,22 @@ def test_what_does_not_pair_up_is_refused() -> None:
             ratio_of(first, second)
     with pytest.raises((ValueError, ZeroDivisionError)):
         log_ratios([0.0], [1.0])
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 8, 12, 20, 50, 51, 60, 200])
+def test_the_interval_ends_where_the_test_stops_to_reject(count: int) -> None:
+    """As many averages are left out on each side as scipy's own test rejects, one more it does not."""
+
+    def p_of(statistic: int) -> float:
+        left, ranks = statistic, []
+        for rank in range(count, 0, -1):
+            ranks.append(rank if rank <= left else -rank)
+            left -= rank if rank <= left else 0
+        return float(wilcoxon(ranks).pvalue)
+
+    level = 0.05
+    outside = _outside(count, level)
+    if outside is None:
+        assert p_of(0) > level
+    else:
+        assert p_of(outside) <= level < p_of(outside + 1)

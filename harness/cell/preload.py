@@ -35,6 +35,7 @@ _USUAL = (
     "harness.kit.models",
     "harness.kit.oracles",
     "harness.kit.properties",
+    "harness.kit.shared",
     "harness.kit.tokens",
     "transformers.modeling_utils",
     "transformers.models.auto.modeling_auto",

@@ -24,6 +24,9 @@ _SETTINGS = {
     "extra-index-url": "UV_INDEX",
     "cert": "SSL_CERT_FILE",
 }
+CARRIED = "PROMPT_BENCH_INDEX"
+"""Is ``carried`` in an environment that has pip's settings under uv's names: asking pip takes half a second."""
+
 _LISTS_WITH_COMMAS = {"UV_FIND_LINKS"}
 _UNWANTED = ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV")
 
@@ -43,8 +46,9 @@ def uv_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     What is already set under uv's own name wins.
     """
     result = clean_environment(os.environ if environ is None else environ)
-    for name, value in translate(pip_settings()).items():
-        result.setdefault(name, value)
+    if result.get(CARRIED) != "carried":
+        for name, value in translate(pip_settings()).items():
+            result.setdefault(name, value)
     result.setdefault("UV_PYTHON_DOWNLOADS", "never")
     result["UV_NO_PROGRESS"] = "1"
     return result

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
         wanted_by_generate,
     )
     from harness.kit.by_hand.embeddings import virtual_embeddings
-    from harness.kit.by_hand.references import ByHand, Stored, Typed, in_file, in_memory
+    from harness.kit.by_hand.references import ByHand, Stored, encoder_by_hand, in_file, in_memory, token_types
     from harness.kit.counters import count_operators, counted
     from harness.kit.families import FAMILIES, HIDDEN, LAYERS, LORA_TARGETS
     from harness.kit.methods import (
@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     )
     from harness.kit.outcomes import NoDevice, Unsupported, WrongAnswer
     from harness.kit.properties import for_all_examples
+    from harness.kit.shared import made_once
     from harness.kit.timing import generating_arms, grow, interleave
     from harness.kit.tokens import EOS, VOCAB_SIZE, VOCABULARY, decode, encode, make_tokenizer
     from harness.kit.trial import Trial

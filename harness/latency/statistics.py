@@ -17,9 +17,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
-from itertools import combinations_with_replacement
-from math import exp, inf, isinf, log
-from statistics import median
+from itertools import accumulate, combinations_with_replacement
+from math import exp, floor, inf, isinf, log, sqrt
+from statistics import NormalDist, median
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -177,25 +177,25 @@ def _ratio(logs: Sequence[float], pairs: int, confidence: float) -> Ratio:
     return Ratio(estimate=exp(median(averages)), low=low, high=high, pairs=pairs)
 
 
+_EXACT = 50
+"""Samples up to which the distribution of the signed-rank test is counted out, as scipy does."""
+
+
 @cache
 def _outside(count: int, level: float) -> int | None:
     """Return how many Walsh averages lie outside the interval on each side; None when the test can reject nothing.
 
-    That is the largest statistic that the test rejects. It depends on the number of samples alone, so the test is
-    asked with ranks that have just that statistic.
+    That is the largest statistic that Wilcoxon's signed-rank test rejects on both sides, which depends on the number
+    of samples alone: of the 2**count ways to give ranks a sign, so many have a sum of at most the statistic. Of many
+    samples the normal distribution tells it, as in scipy. A report asks for a few of these, and importing scipy's tests
+    takes longer than all else that it does.
     """
-
-    def is_rejected(statistic: int) -> bool:
-        left, ranks = statistic, []
-        for rank in range(count, 0, -1):
-            ranks.append(rank if rank <= left else -rank)
-            left -= rank if rank <= left else 0
-        return _rank_test(ranks) <= level
-
-    if not is_rejected(0):
-        return None
-    low, high = 0, count * (count + 1) // 4
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if is_rejected(middle) else (low, middle - 1)
-    return low
+    if count > _EXACT:
+        spread = sqrt(count * (count + 1) * (2 * count + 1) / 24)
+        return floor(count * (count + 1) / 4 + spread * NormalDist().inv_cdf(level / 2))
+    ways = [1] + [0] * (count * (count + 1) // 2)
+    for rank in range(1, count + 1):
+        for total in range(len(ways) - 1, rank - 1, -1):
+            ways[total] += ways[total - rank]
+    rejected = [2 * sum_of_ways <= level * 2**count for sum_of_ways in accumulate(ways)]
+    return rejected.index(False) - 1 if rejected[0] else None

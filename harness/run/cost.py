@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 INTERVAL_S = 0.5
 PARTS = 10
+_SHARE = 50
 MEBIBYTE = 1 << 20
 
 
@@ -41,7 +42,10 @@ class Cost:
 
 
 class MemoryWatch:
-    """Sample the memory of this process and all below it, twice a second, until the block ends.
+    """Sample the memory of this process and all below it, twice a second at most, until the block ends.
+
+    The kernel walks through all pages of a process to sum up what it shares, which takes a tenth of a second where many
+    run beside each other: no more than a fiftieth of a core goes into it.
 
     Counted is the proportional set size: pages that forked workers share count once. Where the
     kernel does not give it (anywhere but Linux) it is the resident size, which counts them again.
@@ -66,11 +70,13 @@ class MemoryWatch:
         import psutil
 
         this = psutil.Process(os.getpid())
-        ended = False
+        ended, took = False, 0.0
         while not ended:
             # The end of the block wakes it, and is sampled as well.
-            ended = self._ended.wait(INTERVAL_S if self._samples else 0)
+            ended = self._ended.wait(max(INTERVAL_S, _SHARE * took) if self._samples else 0)
+            begin = time.thread_time()
             self._samples.append(sum(_bytes(one) for one in [this, *this.children(recursive=True)]))
+            took = time.thread_time() - begin
 
 
 def peaks_of(samples: Sequence[int]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,6 +192,26 @@ class Typed(ByHand):
     def _answers(self, **inputs: Any) -> torch.Tensor:
         before = inputs["attention_mask"].shape[1] - self._types.shape[1]
         return super()._answers(token_type_ids=torch.nn.functional.pad(self._types, (before, 0)), **inputs)
+
+
+def encoder_by_hand(base: Any, family: str, stored: Stored, types: torch.Tensor | None = None) -> ByHand:
+    """Return the answers of the encoder inside a model with a head; ``types`` are the text's, ``(1, length)``.
+
+    LoRA's numbers have the names of the whole model, and the encoder's are one level shorter.
+    """
+    inside = base.base_model_prefix
+    tensors = {name.replace(f"model.{inside}.", "model."): one for name, one in stored.tensors.items()}
+    encoder, stored = getattr(base, inside), replace(stored, tensors=tensors)
+    if types is None:
+        return ByHand(encoder, family, stored)
+    return Typed(encoder, family, stored, types=types)
+
+
+def token_types(ids: torch.Tensor) -> torch.Tensor:
+    """Make token types for ids ``(batch, length)``: what stands behind the first third is the second segment."""
+    types = torch.zeros_like(ids)
+    types[:, ids.shape[1] // 3 :] = 1
+    return types
 
 
 def _lengthened(mask: torch.Tensor, tokens: int) -> torch.Tensor:
