@@ -9,9 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.contracts.job import Request
 from harness.contracts.records import place_of
+from harness.environments.resolve import Lock
 from harness.interface import Outcome
-from harness.selfcheck.proof import compare, spread
+from harness.matrix.spec import Cell
+from harness.run.workers import WorkItem
+from harness.selfcheck.proof import compare, shuffled, spread
 from tests.strategies import records
 
 if TYPE_CHECKING:
@@ -53,3 +57,25 @@ def test_the_sample_is_spread_evenly(total: int, count: int) -> None:
     chosen: Any = spread(cells, count)
     assert len(chosen) == len(set(chosen)) == min(count, total)
     assert chosen[0] == 0
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=6), st.integers())
+def test_shuffling_loses_nothing(counts: list[int], seed: int) -> None:
+    """Every variant of a cell is in one of at most two parts, and the same seed gives the same order."""
+    lock = Lock(pins=("torch==2.13.0",))
+    items = [
+        WorkItem(
+            cell=Cell(python="3.11", pins={"peft": f"0.{number}.0"}),
+            matrix="m",
+            lock=lock,
+            requests=tuple(Request(key=str(one), case="c", document=None, variant={}) for one in range(count)),
+        )
+        for number, count in enumerate(counts)
+        if count
+    ]
+    mixed = shuffled(items, seed)
+    assert mixed == shuffled(items, seed)
+    assert len({(one.cell.id, one.part) for one in mixed}) == len(mixed) <= 2 * len(items)
+    for item in items:
+        parts = [one.requests for one in mixed if one.cell is item.cell]
+        assert sorted(one.key for part in parts for one in part) == sorted(one.key for one in item.requests)

@@ -1,8 +1,10 @@
-"""Hold layered environments against plain ones: both must give the same records."""
+"""Hold two ways of measuring against each other: layered environments or plain ones, sorted variants or shuffled."""
 
 from __future__ import annotations
 
+import random
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.contracts.plan import Plan
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from harness.matrix.cases import Case
     from harness.matrix.plan import PlannedCell, Selection
     from harness.matrix.spec import Matrix
-    from harness.run.workers import Builder
+    from harness.run.workers import Builder, WorkItem
 
 T = TypeVar("T")
 
@@ -31,21 +33,36 @@ COMPARED = ("outcome", "signature", "message", "evidence", "counters")
 
 
 def prove(
-    matrix: Matrix, cases: tuple[Case, ...], selection: Selection, *, count: int, jobs: int
+    matrix: Matrix, cases: tuple[Case, ...], selection: Selection, *, count: int, jobs: int, seed: int | None = None
 ) -> tuple[int, list[tuple[Record | None, Record | None]]]:
     """Measure ``count`` cells of a matrix both ways, spread evenly over it.
 
-    Gives the number of places compared and the pairs (layered, plain) that differ; None stands
-    for a record that only the other way has. Nothing goes into the store.
+    The other way is plain environments; with a ``seed`` it is the same environments, the variants of each cell in
+    another order and in two halves, of which each has processes of its own. Gives the number of places compared and
+    the pairs (one way, the other) that differ; None stands for a record that only the other way has. Nothing goes into
+    the store.
     """
     ready = locked(matrix, spread(plan_run(matrix, cases, selection), count))
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    ways = {"layered": build, "plain": build_full}
-    results = [
-        measure_apart(matrix, ready, f"proof-{stamp}-{way}", device=selection.device, jobs=jobs, builder=builder)
-        for way, builder in ways.items()
-    ]
-    return compare(*results)
+
+    def measured(way: str, **options: Any) -> dict[tuple[str, ...], Record]:
+        return measure_apart(matrix, ready, f"proof-{stamp}-{way}", device=selection.device, jobs=jobs, **options)
+
+    one = measured("layered")
+    other = measured("plain", builder=build_full) if seed is None else measured("shuffled", seed=seed)
+    return compare(one, other)
+
+
+def shuffled(items: list[WorkItem], seed: int) -> list[WorkItem]:
+    """Put the variants of each cell into a random order, and into two parts where there are two at least."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    result = []
+    for item in items:
+        requests = chance.sample(item.requests, len(item.requests))
+        half = chance.randint(1, len(requests) - 1) if len(requests) > 1 else len(requests)
+        parts = {".first": requests[:half], ".second": requests[half:]}
+        result += [replace(item, requests=tuple(some), part=item.part + name) for name, some in parts.items() if some]
+    return result
 
 
 def locked(matrix: Matrix, planned: tuple[PlannedCell, ...]) -> list[tuple[PlannedCell, Lock]]:
@@ -62,15 +79,17 @@ def measure_apart(
     device: str = "cpu",
     jobs: int,
     builder: Builder = build,
+    seed: int | None = None,
 ) -> dict[tuple[str, ...], Record]:
     """Measure cells in a run of its own that nothing is taken from and that no store hears of.
 
-    Gives the record of each place, untimed.
+    Gives the record of each place, untimed. With a ``seed`` variants are :func:`shuffled`.
     """
     cells = tuple(one for one, _ in ready)
     run = Run(id=run_id)
     run.add_plan(Plan(matrix=matrix.name, title=run_id, device=device, run=run.id), cells)
     items, _ = divide(cells, [lock for _, lock in ready], matrix, run, None)
+    items = items if seed is None else shuffled(items, seed)
     progress = Progress(sum(len(item.requests) for item in items))
     progress.start()
     measurement = Measurement(
@@ -93,11 +112,11 @@ def spread(planned: tuple[T, ...], count: int) -> tuple[T, ...]:
 
 
 def compare(
-    layered: dict[tuple[str, ...], Record], plain: dict[tuple[str, ...], Record]
+    one: dict[tuple[str, ...], Record], other: dict[tuple[str, ...], Record]
 ) -> tuple[int, list[tuple[Record | None, Record | None]]]:
     """Return the number of places in either, and the pairs that differ in what is compared."""
-    places = layered.keys() | plain.keys()
-    pairs = [(layered.get(place), plain.get(place)) for place in sorted(places)]
+    places = one.keys() | other.keys()
+    pairs = [(one.get(place), other.get(place)) for place in sorted(places)]
     return len(pairs), [pair for pair in pairs if essence(pair[0]) != essence(pair[1])]
 
 
