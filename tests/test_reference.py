@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,15 @@ from harness.cli import cli
 from harness.contracts.records import place_of, read_run, variants_in
 from harness.errors import UsageError
 from harness.judge import reference
-from harness.judge.reference import missing_from, published, read_reference, reference_path, trimmed, write_reference
+from harness.judge.reference import (
+    missing_from,
+    published,
+    read_nights,
+    read_reference,
+    reference_path,
+    trimmed,
+    write_reference,
+)
 from harness.run.runs import Run
 from tests.planted import LLAMA, grid, record, write_run
 
@@ -52,6 +61,19 @@ def test_equal_records_give_equal_bytes(run: Run) -> None:
     path.write_text("".join(reversed(path.read_text(encoding="utf-8").splitlines(keepends=True))), encoding="utf-8")
     assert write_reference(run, "grid").read_bytes() == first
     assert gzip.decompress(first).count(b"\n") == 5 + 25 * 2
+
+
+def test_the_night_before_is_kept_under_its_date(run: Run) -> None:
+    """Publishing the nightly again keeps what was published of it; another matrix is replaced."""
+    path = run.folder / "records" / "planted.jsonl"
+    for day in ("2026-01-01", "2026-01-02", "2026-01-02"):
+        path.write_text(re.sub(r"\d{4}-\d\d-\d\dT", f"{day}T", path.read_text(encoding="utf-8")), encoding="utf-8")
+        write_reference(run, "nightly")
+        write_reference(run, "grid")
+    nights = read_nights()
+    assert list(nights) == ["2026-01-01", "2026-01-02"]
+    assert {one.time[:10] for one in nights["2026-01-01"]} == {"2026-01-01"}
+    assert published() == ["grid", "nightly"]
 
 
 def test_bulk_and_paths_are_left_out() -> None:

@@ -113,6 +113,7 @@ def test_the_site_is_whole_and_its_texts_stay_text(tmp_path: Path, monkeypatch: 
     )
     planted: list[Record] = [good, replace(bad, message=NASTY, signature=NASTY)]
     monkeypatch.setattr("harness.report.pages.site.published_with", lambda _: Origin(words="planted", records=planted))
+    monkeypatch.setattr("harness.report.pages.site.read_nights", lambda: {"2026-01-01": planted})
     site = tmp_path / "site"
     written = write_site(site, cases)
     assert written[0] == site / "index.html"

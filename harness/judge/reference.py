@@ -18,7 +18,7 @@ from harness.paths import ROOT, file_name, write_whole
 from harness.program import PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from harness.contracts.record import Record, VariantRecord
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from harness.run.runs import Run
 
 REFERENCE = ROOT / "reports" / "reference"
+NIGHTLY = "nightly"
+"""The matrix whose runs are nights."""
 
 _RAW = frozenset({"samples_s", "waited_s"})
 _ABOUT = re.compile(rb'"case": "([^"]*)", "document": (?:null|"[^"]*"), "variant": (\{[^{}]*\})')
@@ -58,6 +60,30 @@ def read_reference(name: str, wanted: Callable[[str, Mapping[str, str]], bool] |
             f"measure and publish them: {PROGRAM} run {name}, then {PROGRAM} admin publish RUN"
         )
         raise UsageError(message)
+    return _read(path, wanted)
+
+
+def nights_folder() -> Path:
+    """Return the folder of what was published of the nightly before, a file for each night."""
+    return REFERENCE / "nights"
+
+
+def read_nights() -> dict[str, list[Record]]:
+    """Return the published records of each night by its date, ``2026-11-25``, the oldest first."""
+    nights = {
+        path.name.removesuffix(".jsonl.gz"): _read(path, None) for path in sorted(nights_folder().glob("*.jsonl.gz"))
+    }
+    if reference_path(NIGHTLY).is_file() and (newest := read_reference(NIGHTLY)):
+        nights[night_of(newest)] = newest
+    return nights
+
+
+def night_of(records: Iterable[Record]) -> str:
+    """Return the day on which the last of some records was measured."""
+    return max(one.time for one in records)[:10]
+
+
+def _read(path: Path, wanted: Callable[[str, Mapping[str, str]], bool] | None) -> list[Record]:
     shared = Shared()
     facts = path.stat()
     lines = enumerate(_lines(path, facts.st_mtime_ns, facts.st_size), 1)
@@ -88,9 +114,12 @@ def published() -> list[str]:
 def write_reference(run: Run, name: str) -> Path:
     """Write the newest record of each place of a run as the reference of a matrix.
 
-    Equal records give equal bytes, whenever they are written (by one version of zlib).
+    Equal records give equal bytes, whenever they are written (by one version of zlib). The night that was published
+    before is kept under its date: what changed since then is told from both.
     """
     path = reference_path(name)
+    if name == NIGHTLY and path.is_file():
+        write_whole(nights_folder() / f"{night_of(read_reference(name))}.jsonl.gz", path.read_bytes())
     records = sorted((trimmed(record) for record in read_run(run.folder)), key=place_of)
     data = b"".join(map(record_line, records))
     # Neither the time nor the file's name goes into the header.

@@ -22,6 +22,7 @@ from harness.interface import Outcome, variant_id
 from harness.judge.claims import audit
 from harness.judge.defects import Status, cause_of, load_defects, osv
 from harness.judge.origin import published_with
+from harness.judge.reference import NIGHTLY, night_of, read_nights
 from harness.packages import WINDOW_AXES
 from harness.paths import reports_folder
 from harness.program import PROGRAM
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
     from harness.judge.defects import Defect
     from harness.matrix.cases import Case
     from harness.report.pages.compat import Compat
-
-NIGHTLY = "nightly"
-"""The matrix whose runs are nights."""
 
 LETTERS = {
     Support.WORKS: ("✓", "w"), Support.SILENTLY_WRONG: ("≠", "s"), Support.PARTLY: ("~", "p"),
@@ -248,7 +246,7 @@ class _Site:
     def _nights(self) -> None:
         """Write a page for each night that has none yet, the oldest first, and the list of them."""
         home = self.folder / "nights"
-        for date, records in sorted(nights_of(self.records).items()):
+        for date, records in sorted(nights_of().items()):
             if not (home / f"{date}.html").is_file():
                 before = max((path for path in home.glob("*.json") if path.stem < date), default=None)
                 self._night(date, records, json.loads(before.read_text(encoding="utf-8")) if before else None)
@@ -369,17 +367,14 @@ def map_data(compat: Compat, method: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def nights_of(records: Iterable[Record]) -> dict[str, list[Record]]:
+def nights_of() -> dict[str, list[Record]]:
     """Return the records of each night by its date: those published of the nightly, and its runs on this machine."""
-    nights: dict[str, list[Record]] = {}
-    published = [one for one in records if one.cell.matrix == NIGHTLY]
-    if published:
-        nights[max(one.time for one in published)[:10]] = published
+    nights = read_nights()
     for path in sorted((reports_folder() / "runs").glob("[!.]*/plan.json")):
         run = Run(id=path.parent.name)
         try:
             if run.plan().matrix == NIGHTLY and (mine := read_run(run.folder)):
-                nights[max(one.time for one in mine)[:10]] = mine
+                nights[night_of(mine)] = mine
         except HarnessError:
             # `report RUN` says what is wrong with it; the other nights stand.
             continue
