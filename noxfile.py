@@ -224,7 +224,9 @@ def repro_check(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test the harness itself, end to end with a real old release."""
     install(session, "tests")
-    session.run("python", "-m", "pytest", *(session.posargs or ["tests", "-m", "not slow"]))
+    # What a file's tests share is made once, and files go to processes.
+    everything = ["tests", "-m", "not slow", "--numprocesses", str(os.cpu_count() or 1), "--dist", "loadfile"]
+    session.run("python", "-m", "pytest", *(session.posargs or everything))
 
 
 @nox.session(name="slow-tests", default=False)

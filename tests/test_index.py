@@ -46,8 +46,10 @@ def test_a_variable_of_pip_reaches_uv(monkeypatch: pytest.MonkeyPatch) -> None:
         pip_settings.cache_clear()
 
 
-@given(st.dictionaries(st.sampled_from(["PATH", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "HOME"]), st.text(max_size=5)))
+LEAKS = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"}
+
+
+@given(st.dictionaries(st.sampled_from(["PATH", "HOME", *sorted(LEAKS)]), st.text(max_size=5)))
 def test_nothing_of_the_callers_python_leaks(environ: dict[str, str]) -> None:
-    """Whatever is set, a cell gets neither PYTHONPATH nor PYTHONDONTWRITEBYTECODE, and all the rest."""
-    cleaned = clean_environment(environ)
-    assert cleaned.keys() == environ.keys() - {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
+    """Whatever is set, a cell gets no path, no switch and no pytest option of the caller's, and all the rest."""
+    assert clean_environment(environ).keys() == environ.keys() - LEAKS

@@ -35,9 +35,10 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Copy an environment without what would leak from the caller's Python into a cell.
 
     ``PYTHONDONTWRITEBYTECODE`` alone makes every import of torch and transformers three times
-    slower; ``PYTHONPATH`` would put other code in front of the packages under test.
+    slower; ``PYTHONPATH`` would put other code in front of the packages under test. ``PYTEST_*`` are another pytest's:
+    options that a cell's would take for its own, or a worker's name, with which pytest-benchmark times nothing.
     """
-    return {name: value for name, value in environ.items() if name not in _UNWANTED}
+    return {name: value for name, value in environ.items() if name not in _UNWANTED and not name.startswith("PYTEST_")}
 
 
 def uv_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
