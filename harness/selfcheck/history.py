@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import re
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from harness.against.question import UPSTREAM
 from harness.against.told import QUICK
 from harness.escape import markdown, markdown_code, one_line
+from harness.judge.reference import REFERENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from harness.against.answer import Answer
 
 PEFT = UPSTREAM.format("peft")
+
+_CLONE = re.compile(r"git\+file://\S+?@([0-9a-f]{40})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +109,25 @@ UNTOUCHED = (
 HISTORY = (*TOUCHED, *UNTOUCHED)
 
 
-def page(measured: Mapping[str, Mapping[str, Any]], versions: Mapping[str, str]) -> str:
-    """Write ``docs/history.md`` from what was measured, the JSON of ``against`` by commit.
+def for_others(answer: Answer) -> Answer:
+    """Return an answer as somebody else may have it: commits of PEFT's own repository, and no path of this machine."""
+    before, after = (f"peft@{side.rpartition('@')[2]}" for side in (answer.before, answer.after))
+    causes = tuple(replace(one, script="", again=_CLONE.sub(rf"git+{PEFT}@\1", one.again)) for one in answer.causes)
+    return replace(answer, before=before, after=after, run="", causes=causes)
 
-    ``versions`` has the transformers that stood beside each.
-    """
+
+def read_history() -> dict[str, dict[str, Any]]:
+    """Read what is published of commits: the JSON of ``against`` by the beginning of the hash."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder().glob("*.json"))}
+
+
+def folder() -> Path:
+    """Return the folder of what is published of commits, a file for each."""
+    return REFERENCE / "history"
+
+
+def page(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write ``docs/history.md`` from what was measured, by commit as :func:`read_history` gives it."""
     lines = [
         "# What real commits of PEFT broke and mended",
         "",
@@ -124,7 +146,7 @@ def page(measured: Mapping[str, Mapping[str, Any]], versions: Mapping[str, str])
             "| commit | what it is about | transformers | told | variants | seconds |",
             "| --- | --- | --- | --- | --- | --- |",
         ]
-        lines += [_row(one, measured.get(one.commit), versions) for one in commits]
+        lines += [_row(one, measured.get(one.commit)) for one in commits]
         for one in commits:
             if (found := measured.get(one.commit)) and found["causes"]:
                 lines += ["", f"### #{one.pull}: {one.about}", "", *_causes(found["causes"])]
@@ -139,7 +161,7 @@ def counted(found: Mapping[str, Any]) -> dict[str, int]:
     return counts
 
 
-def _row(one: Change, found: Mapping[str, Any] | None, versions: Mapping[str, str]) -> str:
+def _row(one: Change, found: Mapping[str, Any] | None) -> str:
     link = f"[#{one.pull}]({PEFT}/pull/{one.pull}) `{one.commit}`"
     if found is None:
         return f"| {link} | {one.about} | | not measured | | |"
@@ -151,7 +173,8 @@ def _row(one: Change, found: Mapping[str, Any] | None, versions: Mapping[str, st
     whole = found["whole"]
     ring = " (quick)" * (found["ring"] == QUICK) + (f" and `{markdown_code(whole)}`" if whole else "")
     seconds = round(found["seconds"])
-    return f"| {link} | {one.about} | {versions.get(one.commit, '')} | {told} | {found['compared']}{ring} | {seconds} |"
+    beside = f"{one.about} | {found['transformers']}"
+    return f"| {link} | {beside} | {told} | {found['compared']}{ring} | {seconds} |"
 
 
 def _causes(causes: Iterable[Mapping[str, Any]]) -> list[str]:

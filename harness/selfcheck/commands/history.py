@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -37,37 +37,31 @@ def history(*, repo: str, pulls: Sequence[int], all_variants: bool, fresh: bool,
 
     from harness.against.render import answer_of, terminal
     from harness.bisect.repository import Repository
-    from harness.judge.reference import REFERENCE
     from harness.paths import ROOT, write_whole
-    from harness.selfcheck.history import HISTORY, page
+    from harness.selfcheck.history import HISTORY, folder, for_others, page, read_history
 
     chosen = [one for one in HISTORY if not pulls or one.pull in pulls]
     if unknown := set(pulls) - {one.pull for one in chosen}:
         message = f"no pull request {min(unknown)} in the history; leave out --only, or name one of docs/history.md"
         raise UsageError(message)
-    folder = REFERENCE / "history"
-    folder.mkdir(parents=True, exist_ok=True)
     repository = None
     failures = []
     for one in chosen:
-        path = folder / f"{one.commit}.json"
+        path = folder() / f"{one.commit}.json"
         if path.is_file() and not fresh:
             continue
         repository = repository or Repository(repo)
         told = _measure(one, repository, quick=not (all_variants and one.touched), jobs=jobs)
         click.echo(f"#{one.pull}, {one.about}\n{terminal(answer_of(told))}")
-        data = {**asdict(answer_of(told)), "transformers": _transformers(told)}
+        data = {**asdict(for_others(answer_of(told))), "transformers": _transformers(told)}
         if not told.difference.count:
             failures.append(f"#{one.pull} could not be compared: {'; '.join(told.difference.missing)}")
             continue
         write_whole(path, json.dumps(data, ensure_ascii=False, indent=1))
-    measured: dict[str, Any] = {
-        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")
-    }
+    measured = read_history()
     if write:
-        versions = {commit: found["transformers"] for commit, found in measured.items()}
         target = ROOT / "docs" / "history.md"
-        write_whole(target, page(measured, versions))
+        write_whole(target, page(measured))
         click.echo(f"wrote {target}")
     if failures:
         click.echo(f"{'; '.join(failures)}; mend that, and run the same again")
