@@ -27,6 +27,7 @@ from harness.kit import (
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1974", "https://github.com/huggingface/peft/pull/2905")
 ORACLE = "by hand"
+RING = "long"
 VARIANTS = (
     Variants(
         axes={

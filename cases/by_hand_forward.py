@@ -35,6 +35,7 @@ UPSTREAM = (
     "https://github.com/huggingface/peft/pull/2883",
 )
 ORACLE = "by hand"
+RING = "long"
 DECODERS = (
     "llama",
     "qwen2",

@@ -36,6 +36,7 @@ UPSTREAM = (
     "https://github.com/huggingface/peft/issues/2123",
 )
 ORACLE = "by hand"
+RING = "long"
 DECODERS = (
     "llama",
     "qwen2",

@@ -34,6 +34,7 @@ from harness.kit import (
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/2043", "https://github.com/huggingface/peft/pull/2047")
 ORACLE = "by hand"
+RING = "long"
 DECODERS = (
     "llama",
     "qwen2",

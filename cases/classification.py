@@ -33,6 +33,7 @@ UPSTREAM = (
     "https://github.com/huggingface/peft/pull/2905",
 )
 ORACLE = "by hand"
+RING = "families"
 VIRTUAL_TOKENS = 10
 LABELS = 3
 FIRST, SECOND = "3+4=7 2+2=4", "1+1="

@@ -43,6 +43,7 @@ UPSTREAM = (
     "https://github.com/huggingface/peft/pull/3638",
 )
 ORACLE = "by hand"
+RING = "references"
 METHODS = ("prompt_tuning", "prefix_tuning", "p_tuning", "lora")
 VARIANTS = (
     Variants(

@@ -28,6 +28,7 @@ from harness.kit import (
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1519", "https://github.com/huggingface/peft/pull/3128")
 ORACLE = "by hand"
+RING = "references"
 VARIANTS = (
     Variants(axes={"model": ("gpt2",), "method": ("prefix_tuning_projection",), "aspect": ("zeros",)}),
     Variants(axes={"model": ("gpt2",), "method": ("prompt_tuning_text", "cpt"), "aspect": ("half_base",)}),

@@ -48,6 +48,7 @@ UPSTREAM = (
     "https://github.com/huggingface/peft/issues/2256",
 )
 ORACLE = "by hand"
+RING = "long"
 ROWS = (
     "00",
     "01",

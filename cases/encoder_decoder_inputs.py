@@ -26,6 +26,7 @@ from harness.kit import (
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1188", "https://github.com/huggingface/peft/pull/3558")
 ORACLE = "by hand"
+RING = "references"
 VARIANTS = (
     Variants(
         axes={

@@ -25,6 +25,7 @@ from harness.kit import (
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/3558",)
 ORACLE = "by hand"
+RING = "references"
 VARIANTS = (
     Variants(
         axes={

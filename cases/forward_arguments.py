@@ -28,6 +28,7 @@ from harness.kit import (
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/2168",)
 ORACLE = "by hand"
+RING = "references"
 METHODS = ("prompt_tuning", "prefix_tuning", "p_tuning", "lora")
 METHODS_OF_DECODERS = (
     "prompt_tuning",

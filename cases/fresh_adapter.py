@@ -41,6 +41,7 @@ UPSTREAM = (
     "https://github.com/huggingface/peft/pull/3128",
 )
 ORACLE = "by hand"
+RING = "references"
 VARIANTS = (
     # t5 has a prompt for its decoder as well, which begins where the encoder's ends.
     Variants(

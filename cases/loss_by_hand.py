@@ -30,6 +30,7 @@ from harness.kit import (
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/869", "https://github.com/huggingface/peft/pull/2168")
 ORACLE = "by hand"
+RING = "references"
 VARIANTS = (
     Variants(
         axes={

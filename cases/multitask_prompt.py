@@ -30,6 +30,7 @@ UPSTREAM = (
     "https://github.com/huggingface/peft/pull/1662",
 )
 ORACLE = "by hand"
+RING = "families"
 VIRTUAL_TOKENS = 20
 NEW_TOKENS = 8
 QUESTION = "3+4=7</s>2+2=4</s>5+1=6</s>8+8=16</s>9+0=9</s> 1+1="

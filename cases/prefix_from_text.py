@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/pull/2953",)
 ORACLE = "by hand"
+RING = "references"
 VARIANTS = (
     Variants(
         axes={

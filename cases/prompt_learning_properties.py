@@ -34,6 +34,7 @@ UPSTREAM = (
     "https://github.com/huggingface/peft/issues/1212",
 )
 ORACLE = "batch"
+RING = "long"
 NEW_TOKENS = 4
 QUESTION = "3+4=7</s>2+2=4</s>5+1=6</s>8+8=16</s>9+0=9</s> 1+1="
 TOLERANCE = 1e-3

@@ -46,6 +46,7 @@ UPSTREAM = (
     "https://github.com/huggingface/peft/pull/3638",
 )
 ORACLE = "by hand"
+RING = "long"
 METHODS = ("prompt_tuning", "prefix_tuning", "p_tuning", "multitask_prompt_tuning", "cartridge", "lora")
 VARIANTS = (
     Variants(

@@ -32,6 +32,7 @@ from harness.kit import (
 DOCUMENT = None
 UPSTREAM = ("https://github.com/huggingface/peft/issues/1901",)
 ORACLE = "by hand"
+RING = "references"
 REPARAMETRISED = ("prefix_tuning_projection", "p_tuning", "p_tuning_lstm")
 COUNTED = ("prompt_tuning", "prefix_tuning", "multitask_prompt_tuning", "cpt", "cartridge")
 VARIANTS = (

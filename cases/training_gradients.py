@@ -40,6 +40,7 @@ UPSTREAM = (
     "https://github.com/huggingface/peft/pull/3128",
 )
 ORACLE = "by hand"
+RING = "long"
 METHODS = (
     "prompt_tuning",
     "prefix_tuning",

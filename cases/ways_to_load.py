@@ -50,6 +50,7 @@ UPSTREAM = (
     "https://github.com/huggingface/peft/pull/1960",
 )
 ORACLE = "by hand"
+RING = "references"
 VARIANTS = (
     Variants(
         axes={

@@ -21,6 +21,7 @@ _CUTOFF = 0.6
 """Similarity (:mod:`difflib`) below which a name is no help to who mistyped another."""
 _NAMED = 6
 """Cells that the refusal of an ambiguous one names."""
+_RING = "ring="
 _WILD = frozenset("*?[")
 _ADDED = frozenset({"device", "dtype", "weights"})
 """Axes that the harness adds to what a case declares."""
@@ -40,6 +41,10 @@ class Declared(Protocol):
     @property
     def variants(self) -> Sequence[Mapping[str, str]]:
         """The variants as the case declares them."""
+
+    @property
+    def ring(self) -> str:
+        """The part of all cases that it belongs to."""
 
     @property
     def by_name(self) -> bool:
@@ -112,11 +117,11 @@ def variant_selector(
 ) -> VariantSelector:
     """Read a case expression: words joined by commas, or a list of such words as a matrix file has them.
 
-    ``CASE`` is a name or a pattern with ``*`` and ``?``; ``CASE:PART`` means the variants with PART in their id, or
-    just the variant whose whole id PART is, with or without the device and dtype that the harness adds. ``!`` before
-    a word excludes what it means. A case that runs ``by_name`` is meant by its written-out name alone. ``implied`` is
-    the word that counts where none is wanted. Raises :class:`SelectionError` for a word that means nothing in
-    ``cases``, with the nearest names.
+    ``CASE`` is a name, a pattern with ``*`` and ``?``, or ``ring=NAME`` for all cases of a ring. ``CASE:PART`` means
+    the variants with PART in their id, or just the variant whose whole id PART is, with or without the device and dtype
+    that the harness adds. ``!`` before a word excludes what it means. A case that runs ``by_name`` is meant by its
+    written-out name alone. ``implied`` is the word that counts where none is wanted. Raises :class:`SelectionError` for
+    a word that means nothing in ``cases``, with the nearest names.
     """
     known = {case.name: case for case in cases}
     texts = expression.split(",") if isinstance(expression, str) else [*(expression or ())]
@@ -132,10 +137,12 @@ def variant_selector(
 
 def _word(text: str, known: Mapping[str, Declared]) -> VariantWord:
     name, _, part = text.partition(":")
-    named = [
-        case for case in known.values() if name == case.name or (fnmatchcase(case.name, name) and not case.by_name)
-    ]
+    named = [case for case in known.values() if _names(name, case)]
     if not named:
+        if name.startswith(_RING):
+            rings = sorted({case.ring for case in known.values()})
+            message = f"no case is of ring {name.removeprefix(_RING)!r}; {nearest(name.removeprefix(_RING), rings)}"
+            raise SelectionError(message)
         if shy := [case.name for case in known.values() if fnmatchcase(case.name, name)]:
             message = f"no pattern such as {name!r} means {shy[0]}, which runs by its name alone; write it out"
             raise SelectionError(message)
@@ -152,6 +159,15 @@ def _word(text: str, known: Mapping[str, Declared]) -> VariantWord:
         message = f"no variant of {name} has {part!r}; {nearest(part, words)}"
         raise SelectionError(message)
     return VariantWord(text=text, meanings=meanings)
+
+
+def _names(name: str, case: Declared) -> bool:
+    """Return whether a word means a case: by its name, a pattern, or its ring."""
+    if name == case.name:
+        return True
+    if case.by_name:
+        return False
+    return name == _RING + case.ring or fnmatchcase(case.name, name)
 
 
 def _forms(variant: Mapping[str, str]) -> list[Mapping[str, str]]:

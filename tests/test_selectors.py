@@ -25,6 +25,7 @@ class Planted:
 
     name: str
     variants: tuple[dict[str, str], ...]
+    ring: str = "library"
     by_name: bool = False
 
 
@@ -40,11 +41,13 @@ PADDED = Planted(
 CATALOGUE = (
     PADDED,
     Planted(name="padded_rows", variants=over(model=("llama", "bloom"))),
-    Planted(name="half", variants=over(dtype=("bfloat16", "float16"), model=("llama", "opt"))),
-    Planted(name="growth", variants=over(model=("llama", "bloom")), by_name=True),
+    Planted(name="half", ring="long", variants=over(dtype=("bfloat16", "float16"), model=("llama", "opt"))),
+    Planted(name="growth", variants=over(model=("llama", "bloom")), ring="long", by_name=True),
 )
 EVERY = [(case, variant) for case in CATALOGUE for variant in case.variants]
-NAMES = st.sampled_from(("padded_batch", "padded_rows", "half", "growth", "padded_*", "h?lf", "*"))
+NAMES = st.sampled_from(
+    ("padded_batch", "padded_rows", "half", "growth", "padded_*", "h?lf", "*", "ring=long", "ring=library", "ring=l*")
+)
 PARTS = st.one_of(
     st.sampled_from(
         ("", "llama", "left", "llama-*-left", "opt", "opt-l?ra", "float16", "cpu", "cuda-float32", "left_")
@@ -76,7 +79,8 @@ def ids(case: Planted, variant: Mapping[str, str], device: str) -> set[str]:
 def means(word: str, case: Planted, variant: Mapping[str, str], device: str) -> bool:
     """Return by brute force whether a word means a declared variant that is measured on a device."""
     name, _, part = word.partition(":")
-    if not (name == case.name or (fits(name, case.name) and not case.by_name)):
+    of_ring = name == f"ring={case.ring}"
+    if not (name == case.name or ((fits(name, case.name) or of_ring) and not case.by_name)):
         return False
     whole = {text for one in case.variants for each in DEVICES for text in ids(case, one, each)}
     if part in whole:

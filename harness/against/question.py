@@ -26,9 +26,7 @@ TORCH = "2.13.0"
 PYTHON = "3.11"
 LIMIT_S = 60
 
-LEFT_OUT = (
-    "!prompt_learning_properties", "!by_hand_*", "!configurations", "!several_adapters_state", "!training_gradients",
-)  # fmt: skip
+LEFT_OUT = ("!ring=long",)
 """Cases that are asked by name alone: they take minutes in a cell."""
 
 SLOW = ("compiled_forward",)

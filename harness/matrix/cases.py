@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CASES = ROOT / "cases"
 _MAKERS = {"Variants": Variants}
-DECLARED = {"DOCUMENT", "VARIANTS", "ORACLE", "UPSTREAM", "BY_NAME"}
+DECLARED = {"DOCUMENT", "VARIANTS", "ORACLE", "UPSTREAM", "RING", "BY_NAME"}
 """What a case file declares in literals."""
 
 
@@ -34,7 +34,9 @@ DECLARED = {"DOCUMENT", "VARIANTS", "ORACLE", "UPSTREAM", "BY_NAME"}
 class Case:
     """What one case file declares, what is expected of it, and what the documents claim about it.
 
-    A case ``by_name`` runs only where its name is written out: no pattern means it. ``needs`` are the modules that it
+    ``ring`` is the part of all cases that it belongs to, which a matrix asks for as ``ring=NAME``: ``documented`` for
+    the cases of a document and ``library`` for others, unless the file says otherwise. A case ``by_name`` runs only
+    where its name is written out: no pattern means it. ``needs`` are the modules that it
     says it needs (``trial.need``) beside those that every cell has.
     """
 
@@ -47,6 +49,7 @@ class Case:
     expectations: tuple[Expectation, ...] = ()
     oracle: str = ""
     upstream: tuple[str, ...] = ()
+    ring: str = ""
     by_name: bool = False
     needs: tuple[str, ...] = ()
     _entries: dict[tuple[tuple[str, str], ...], tuple[Expectation, ...]] = field(
@@ -164,6 +167,7 @@ def _parse(path: Path, source: str) -> Case:
         variants=variants,
         oracle=literals.get("ORACLE", ""),
         upstream=tuple(literals.get("UPSTREAM", ())),
+        ring=literals.get("RING") or ("documented" if literals.get("DOCUMENT") else "library"),
         by_name=bool(literals.get("BY_NAME", False)),
         needs=_needs(tree),
     )
