@@ -51,3 +51,15 @@ def test_what_raises_is_asked_again() -> None:
         with pytest.raises(ValueError, match="no"):
             made_once(fail, "fails")
     assert len(calls) == 2
+
+
+def test_two_cases_may_use_the_same_words() -> None:
+    """What one file makes of a model and a method is not what another one does."""
+
+    def train() -> str:
+        return "trained"
+
+    def wrap() -> str:
+        return "wrapped"
+
+    assert [made_once(make, "llama", "lora") for make in (train, wrap, train)] == ["trained", "wrapped", "trained"]
