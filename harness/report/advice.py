@@ -65,7 +65,7 @@ class Wording:
         state = "works" if works or not failing else self._what(self._worst_of(failing).fault)
         lines = [f"The newest releases measured, {self.pair(newest)}: {self.subject()} {state}."]
         lines += [] if works or not failing else [f"The cause: {self._cause(self._worst_of(failing).fault)}."]
-        lines.append("Works, with generate as most people call it:")
+        lines.append("The newest ranges that work, with generate as most people call it (older pairs: --peft 0.16.0):")
         width = max(len(spoken(method)) for method in COMMON_METHODS)
         for method in COMMON_METHODS:
             alone = Wording(advice.alone(one for one in advice.subjects if one.method == method), self.defects, "")
@@ -74,7 +74,8 @@ class Wording:
         live = sum(one.kept is not None and one.kept.status is Status.LIVE for one in self.defects.values())
         lines += [
             f"{live} defects are live in them: {PROGRAM} cases defects --live",
-            f"Your versions: {PROGRAM} advise --installed [FILE], --peft 0.16.0, --transformers 4.56",
+            f"Your versions: {PROGRAM} advise --peft 0.16.0 --transformers 4.56",
+            f"Those of an environment, a requirements or a lock file: {PROGRAM} advise --installed [FILE]",
             f"Your use: --method prefix_tuning --model qwen2 --use {DEFAULT}, or another:",
             f"  {', '.join(list(USES)[1:])}",
         ]
