@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from pathlib import Path
 
 from harness.errors import UsageError
@@ -43,10 +44,10 @@ def cache_folder() -> Path:
 def write_whole(path: Path, data: str | bytes) -> None:
     """Write a file whole or not at all: who reads it meanwhile, or after a kill, has the one before.
 
-    Its folder is made where it is missing. Each process has a partial file of its own; the last one that ends wins.
+    Its folder is made where it is missing. Each thread has a partial file of its own; the last one that ends wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}")
+    partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
     partial.write_bytes(data.encode() if isinstance(data, str) else data)
     partial.replace(path)
 

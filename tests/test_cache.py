@@ -105,3 +105,34 @@ def test_clean_says_what_it_freed(cache: Path) -> None:
     make(cache, "old", size=1000, used=1)
     assert "removed 0 of 1" in CliRunner().invoke(cli, ["admin", "clean"]).output
     assert "removed 1 of 1" in CliRunner().invoke(cli, ["admin", "clean", "--older-than", "30"]).output
+
+
+CHURN = """
+import os, shutil, sys
+from pathlib import Path
+from harness.environments.disk import entries
+folder = Path(os.environ["PROMPT_BENCH_CACHE"], "bases", "churned")
+print("ready", flush=True)
+for number in range(400):
+    (folder / "a" / "b").mkdir(parents=True, exist_ok=True)
+    for name in "xyz":
+        (folder / "a" / "b" / name).write_text(name)
+    entries(measure=True)
+    shutil.rmtree(folder)
+"""
+
+
+def test_sizes_are_read_while_another_process_builds_measures_and_removes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs look at one cache: neither meets half a marker, nor stumbles over what the other has just removed."""
+    monkeypatch.setenv("PROMPT_BENCH_CACHE", str(tmp_path))
+    for number in range(20):
+        make(tmp_path, f"kept{number}", size=10, used=1000)
+    with subprocess.Popen([sys.executable, "-c", CHURN], cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+        while other.poll() is None:
+            assert len([one for one in entries(measure=False) if one.complete]) == 20
+            entries(measure=True)
+    assert other.returncode == 0

@@ -26,7 +26,7 @@ from harness.environments.resolve import name_of
 from harness.environments.uv import run_uv
 from harness.interface import CellState
 from harness.matrix.source import redact
-from harness.paths import cache_folder
+from harness.paths import cache_folder, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -200,9 +200,7 @@ def _locked(folder: Path) -> Iterator[bool]:
         begin = time.monotonic()
         yield True
         facts = {"seconds": round(time.monotonic() - begin, 2)}
-        partial = marker_of(folder).with_suffix(".partial")
-        partial.write_text(json.dumps(facts), encoding="utf-8")
-        partial.replace(marker_of(folder))
+        write_whole(marker_of(folder), json.dumps(facts))
 
 
 _held: dict[Path, int] = {}

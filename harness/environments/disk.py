@@ -6,17 +6,17 @@ its byte code. Both are told apart by the number of links.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import shutil
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.environments.build import is_complete, marker_of, use_of
 from harness.errors import UsageError
-from harness.paths import cache_folder
+from harness.paths import cache_folder, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,10 +52,21 @@ def entries(*, measure: bool = True) -> list[Entry]:
     folder's marker where they were measured before.
     """
     folders = [folder for kind in KINDS for folder in sorted((cache_folder() / kind).glob("*/"))]
-    return sorted((_entry(folder, measure=measure) for folder in folders), key=lambda one: one.used)
+    known = (_entry(folder, measure=measure) for folder in folders)
+    return sorted((one for one in known if one is not None), key=lambda one: one.used)
 
 
-def _entry(folder: Path, *, measure: bool) -> Entry:
+def _entry(folder: Path, *, measure: bool) -> Entry | None:
+    """Look at one folder; None when another process has removed it meanwhile."""
+    try:
+        return _looked_at(folder, measure=measure)
+    except FileNotFoundError:
+        if folder.exists():
+            raise
+        return None
+
+
+def _looked_at(folder: Path, *, measure: bool) -> Entry:
     marker = marker_of(folder)
     if not is_complete(folder):
         own, linked = size_of(folder)
@@ -64,27 +75,32 @@ def _entry(folder: Path, *, measure: bool) -> Entry:
     facts = json.loads(marker.read_text(encoding="utf-8"))
     if measure or "own" not in facts:
         facts["own"], facts["linked"] = size_of(folder)
-        marker.write_text(json.dumps(facts), encoding="utf-8")
+        # Other processes read it at any moment.
+        write_whole(marker, json.dumps(facts))
         # To look is not to use.
         os.utime(marker, (used, used))
     return Entry(folder=folder, own=facts["own"], linked=facts["linked"], used=used, complete=True)
 
 
 def size_of(folder: Path) -> tuple[int, int]:
-    """Return the bytes on disk that a folder alone holds, and those that it shares by hard links."""
+    """Return the bytes on disk that a folder alone holds, and those that it shares by hard links.
+
+    What goes while it is looked at, because another process builds or removes the folder, takes no room.
+    """
     own = linked = 0
     waiting = [str(folder)]
     while waiting:
-        with os.scandir(waiting.pop()) as listed:
+        with contextlib.suppress(FileNotFoundError), os.scandir(waiting.pop()) as listed:
             for one in listed:
                 if one.is_dir(follow_symlinks=False):
                     waiting.append(one.path)
                     continue
-                facts = one.stat(follow_symlinks=False)
-                if facts.st_nlink > 1:
-                    linked += facts.st_blocks * _BLOCK
-                else:
-                    own += facts.st_blocks * _BLOCK
+                with contextlib.suppress(FileNotFoundError):
+                    facts = one.stat(follow_symlinks=False)
+                    if facts.st_nlink > 1:
+                        linked += facts.st_blocks * _BLOCK
+                    else:
+                        own += facts.st_blocks * _BLOCK
     return own, linked
 
 
@@ -136,7 +152,7 @@ def keep_within_budget(progress: Progress) -> None:
         )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[bool]:
     """Hold a folder alone; False when another process uses it or is building it."""
     with use_of(folder).open("a") as lock:
