@@ -151,6 +151,24 @@ def test_a_run_ends_with_a_paragraph() -> None:
 
 
 @pytest.mark.usefixtures("reports")
+def test_the_newest_of_floating_cells_is_named_as_that() -> None:
+    """A nightly asks for the newest first: what stands last in its plan is the oldest, and is not called the newest."""
+    pins = {"newest": "5.24.0", "newest-1": "5.23.0", "newest-2": "5.22.2"}
+    measured = []
+    for pin, version in pins.items():
+        one = record(pin)
+        facts = replace(one.cell, packages={"peft": "0.21.2", "transformers": version})
+        measured.append(replace(one, cell=facts))
+    run = make_run("r", list(pins), measured)
+    plan = run.plan()
+    cells = tuple(replace(one, pins={"peft": "newest", "transformers": one.id}) for one in plan.cells)
+    (run.folder / "plan.json").write_text(plan_text(plan.with_cells(cells)), encoding="utf-8")
+    summary = summarise(run, CASES)
+    assert [cell.id for cell in summary.cells] == ["newest-2", "newest-1", "newest"]
+    assert "Nothing fails with peft 0.21.2 and transformers 5.24.0" in " ".join(closing(summary, "v", "r").split())
+
+
+@pytest.mark.usefixtures("reports")
 @pytest.mark.parametrize(
     ("expected", "status"), [("unsatisfiable", ExitStatus.AS_EXPECTED), ("ready", ExitStatus.NEEDS_A_PERSON)]
 )

@@ -20,6 +20,7 @@ from harness.matrix.cases import read_selector
 from harness.matrix.expected import UNATTRIBUTED
 from harness.matrix.plan import read_cells
 from harness.matrix.source import is_source, slug
+from harness.matrix.spec import is_newest
 from harness.packages import REQUIRED_PACKAGES
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
     records = read_run(run.folder)
     by_case = {case.name: case for case in cases}
     by_place = {place_of(one): one for one in records}
-    planned = sorted(plan.cells, key=_by_version)
+    installed = {one.cell.id: one.cell.packages for one in variants_in(records)}
+    planned = sorted(plan.cells, key=lambda one: _by_version(one, installed.get(one.id, {})))
     cells = tuple(_cell(one, by_case, by_place) for one in planned)
     shown = tuple(case for case in cases if any(cell.of_case(case.name) for cell in cells))
     measured = list(variants_in(records))
@@ -180,8 +182,13 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
     )
 
 
-def _by_version(facts: AskedCell) -> tuple[Version, ...]:
-    return tuple(_version(facts.pins.get(name, "0")) for name in REQUIRED_PACKAGES)
+def _by_version(facts: AskedCell, installed: Mapping[str, str]) -> tuple[Version, ...]:
+    """Return what cells are ordered by: their pins, and for ``newest`` and the like what that turned out to be."""
+    pins = (facts.pins.get(name, "0") for name in REQUIRED_PACKAGES)
+    return tuple(
+        _version(installed.get(name, pin) if is_newest(pin) else pin)
+        for name, pin in zip(REQUIRED_PACKAGES, pins, strict=True)
+    )
 
 
 def _version(pin: str) -> Version:

@@ -79,11 +79,14 @@ def aside(summary: Summary) -> list[str]:
     return told
 
 
-def heading(case: Case, width: int) -> str:
-    """Write a case's name over its column, broken at underscores into lines of at most ``width``."""
+def heading(case: Case, width: int, *, beside: bool = False) -> str:
+    """Write a case's name over its column, broken at underscores into lines of at most ``width``.
+
+    Its document stands above it, or ``beside`` it in the first line.
+    """
     words = case.name.replace("_", "_ ").split(" ")
-    lines = [case.document or ""]
-    line = ""
+    lines = [] if beside else [case.document or ""]
+    line = f"{case.document} " if beside and case.document else ""
     for word in words:
         if line and len(line) + len(word) > width:
             lines.append(line)

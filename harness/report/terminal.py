@@ -49,6 +49,9 @@ _COLUMN = 13
 _CASES_ACROSS = 6
 """So many columns of cases fit into the width; more are listed down the page."""
 _NARROW = 7
+_NARROW_NAME = 16
+"""Of a case beside its marks, at the least."""
+
 _CELLS_ACROSS = 12
 
 
@@ -156,16 +159,20 @@ def _print_cells(summary: Summary, packages: list[str], out: Console) -> None:
 
 
 def _print_cases(summary: Summary, packages: list[str], out: Console) -> None:
-    """Print cases down and cells across, with a column for no more than what did not pass."""
-    packages = [name for name in packages if any(name in cell.versions for cell in summary.cells)]
+    """Print cases down and cells across, with a column for no more than what did not pass.
+
+    A cell that was skipped, of which more is said elsewhere, has no column.
+    """
+    cells = [cell for cell in summary.cells if not cell.is_skipped]
+    packages = [name for name in packages if any(name in cell.versions for cell in cells)]
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("\n".join(packages), overflow="fold")
-    for cell in summary.cells:
+    table.add_column("\n".join(packages), no_wrap=True)
+    for cell in cells:
         versions = (cell.versions.get(name, "-").partition("+")[0] for name in packages)
         table.add_column(escape("\n".join(versions)), overflow="fold", max_width=_NARROW)
     for case in summary.cases:
         row = []
-        for cell in summary.cells:
+        for cell in cells:
             judged = cell.of_case(case.name)
             style = _STYLES.get(worst_verdict(judged), "")
             text = cell_text(cell, case.name)
@@ -174,7 +181,7 @@ def _print_cases(summary: Summary, packages: list[str], out: Console) -> None:
             elif judged:
                 text = text.lstrip("0123456789")
             row.append(f"[{style}]{text}[/]" if style else text)
-        table.add_row(f"{case.document or ''} {case.name}".strip(), *row)
+        table.add_row(heading(case, max(_NARROW_NAME, _WIDTH - len(cells) * (_NARROW + 1)), beside=True), *row)
     out.print(table)
 
 
