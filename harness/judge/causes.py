@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import pairwise
 from operator import itemgetter
@@ -291,19 +291,25 @@ class _Step:
 
 _OTHER_AXES = tuple(name for name in TOLD_PACKAGES if name not in WINDOW_AXES)
 
+_Standing = tuple[tuple[Any, ...], int]
+"""A line, which is what is alike in all cells that differ in one package alone, and the rank of a version on it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Versions:
     """Where a cell stands among those of a variant: the rank of each of its versions.
 
-    ``window`` are the ranks of the packages that bound windows, ``rest`` those of the others.
+    ``texts`` are the versions by package, ``window`` the ranks of the packages that bound windows, ``rest`` those of
+    the others. ``crossed`` are those of ``lines`` on which another version stands: no neighbour is on the others.
     """
 
+    texts: Mapping[str, str]
     window: tuple[int, ...]
     rest: tuple[int, ...]
+    crossed: tuple[_Standing, ...] = ()
 
     @cached_property
-    def lines(self) -> dict[str, tuple[tuple[Any, ...], int]]:
+    def lines(self) -> dict[str, _Standing]:
         """Return for each package what is alike in all cells that differ in it alone, and the rank of its version.
 
         Of packages that bound no windows only cells with equal windows are compared.
@@ -370,7 +376,7 @@ class _Spots:
             ranks = versions[id(record.cell)]
             spot = _Spot(record=record, versions=ranks, is_open=defect_of(case, record) == UNATTRIBUTED)
             self._of[_measurement(record)] = spot
-            for line, rank in ranks.lines.values():
+            for line, rank in ranks.crossed:
                 self._lines[line].add(rank, spot)
             if not spot.is_open:
                 self._otherwise.append(spot)
@@ -385,16 +391,15 @@ class _Spots:
         As few packages as possible differ, then as few measured releases as possible lie between; an older neighbour
         is nearer than a newer one.
         """
-        lines = spot.versions.lines.values()
-        near = [found for line, rank in lines if (found := self._lines[line].nearest_otherwise(rank))]
+        near = [found for line, rank in spot.versions.crossed if (found := self._lines[line].nearest_otherwise(rank))]
         return min(near, key=itemgetter(0))[1] if near else _nearest_of(self._otherwise, spot)
 
-    def first(self, spot: _Spot, nearest: _Spot, axis: str) -> VariantRecord:
+    def first(self, spot: _Spot, nearest: _Spot, axis: str) -> _Spot:
         """Return the record, from the nearest one that does otherwise on, with which the failure of a record begins."""
         (line, own), (_, other) = spot.versions.lines[axis], nearest.versions.lines[axis]
         found = self._lines[line].first_open(min(own, other), max(own, other), rising=other < own)
         # Of its own version a record is the first itself: beside it on the line stand cells that differ in more.
-        return spot.record if found is None or found.versions.lines[axis][1] == own else found.record
+        return spot if found is None or found.versions.lines[axis][1] == own else found
 
 
 def _nearest_of(spots: Iterable[_Spot], spot: _Spot) -> _Spot | None:
@@ -434,12 +439,12 @@ class _Neighbours:
         found = spots.nearest(spot) if spot else None
         if spot is None or found is None:
             return _Step(key=(), words=NO_STEP)
-        nearest, axes = found.record, _differing(found.record, record)
+        axes = _differing(found.versions, spot.versions)
         if len(axes) > 1:
-            key = tuple(f"{axis} {_text(record, axis)}" for axis in axes)
+            key = tuple(f"{axis} {spot.versions.texts[axis]}" for axis in axes)
             return _Step(key=key, words=f"with {' and '.join(key)}")
         (axis,) = axes
-        bad, good = _text(spots.first(spot, found, axis), axis), _text(nearest, axis)
+        bad, good = spots.first(spot, found, axis).versions.texts[axis], found.versions.texts[axis]
         rising = found.versions.lines[axis][1] < spot.versions.lines[axis][1]
         way = "since" if rising else "up to"
         return _Step(
@@ -455,14 +460,29 @@ class _Neighbours:
         if known is None:
             texts = {cell: {axis: _text(record, axis) for axis in TOLD_PACKAGES} for cell, record in cells.items()}
             ranks = {axis: _ranks({one[axis] for one in texts.values()}) for axis in TOLD_PACKAGES}
-            known = self._versions[frozenset(cells)] = {
-                cell: _Versions(
-                    window=tuple(ranks[axis][one[axis]] for axis in WINDOW_AXES),
-                    rest=tuple(ranks[axis][one[axis]] for axis in _OTHER_AXES),
-                )
-                for cell, one in texts.items()
-            }
+            known = self._versions[frozenset(cells)] = _crossed(
+                {
+                    cell: _Versions(
+                        texts=one,
+                        window=tuple(ranks[axis][one[axis]] for axis in WINDOW_AXES),
+                        rest=tuple(ranks[axis][one[axis]] for axis in _OTHER_AXES),
+                    )
+                    for cell, one in texts.items()
+                }
+            )
         return known
+
+
+def _crossed(cells: Mapping[int, _Versions]) -> dict[int, _Versions]:
+    """Return where cells stand, each with those of its lines on which several of them have different versions."""
+    there: dict[tuple[Any, ...], set[int]] = defaultdict(set)
+    for one in cells.values():
+        for line, rank in one.lines.values():
+            there[line].add(rank)
+    return {
+        cell: replace(one, crossed=tuple(at for at in one.lines.values() if len(there[at[0]]) > 1))
+        for cell, one in cells.items()
+    }
 
 
 def _measurement(record: VariantRecord) -> tuple[str | None, ...]:
@@ -491,9 +511,9 @@ def _place(record: VariantRecord) -> tuple[str, ...]:
     return place("", record.case, record.variant)
 
 
-def _differing(one: VariantRecord, other: VariantRecord) -> tuple[str, ...]:
+def _differing(one: _Versions, other: _Versions) -> tuple[str, ...]:
     """Return the packages in which two cells differ: those that bound windows, or the others where these are equal."""
-    axes = [name for name in TOLD_PACKAGES if _text(one, name) != _text(other, name)]
+    axes = [name for name in TOLD_PACKAGES if one.texts[name] != other.texts[name]]
     return tuple(name for name in axes if name in WINDOW_AXES) or tuple(axes)
 
 
