@@ -24,6 +24,7 @@ from harness.judge.summary import summarise
 from harness.judge.verdicts import Verdict
 from harness.paths import reports_folder
 from harness.report.files import write_reports
+from harness.report.shown import shown
 from harness.report.since import Since, since_run
 from harness.report.terminal import closing, console, print_summary
 from harness.run.pipeline import How, run_matrix
@@ -87,10 +88,11 @@ def judge_and_report(
     found = _difference(summary, since)
     summary = among_published(summary)
     part = summary.part(case, cells) if case or cells else summary
-    print_summary(part, console())
+    clean = shown(part)
+    print_summary(clean, console())
     for line in lines_of(found.difference, found.label) if found else ():
         click.echo(printable(line))
-    written = write_reports(summary, _proposal(summary), found)
+    written = write_reports(summary, _proposal(summary), found, clean if part is summary else None)
     click.echo(f"wrote {', '.join(path.name for path in written)}")
     if not watched:
         return ExitStatus.AS_EXPECTED

@@ -50,7 +50,7 @@ def test_what_is_measured_is_printed_kept_and_judged(
     assert re.search(r"judged by what is expected of these versions: \d+ as-expected$", output, re.MULTILINE)
     monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
     summary = summarise(find_run(lines[-1].rpartition(" ")[2]), load_cases())
-    assert set(summary.verdicts()) == {"as-expected"}, output
+    assert set(summary.verdicts) == {"as-expected"}, output
 
 
 def test_a_peft_that_cannot_be_imported_is_named(old_environment: Environment, tmp_path: Path) -> None:

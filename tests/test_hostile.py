@@ -26,6 +26,7 @@ from harness.matrix.cases import load_cases
 from harness.matrix.read import LARGEST_FILE, MOST_CELLS, load_matrix, parse_matrix
 from harness.progress import Progress
 from harness.report.files import write_reports
+from harness.report.shown import shown
 from harness.report.terminal import print_summary
 from harness.run.runs import Run
 from harness.selfcheck.cli import selfcheck
@@ -191,7 +192,7 @@ def test_hostile_words_stay_words_in_every_report(summary: Summary) -> None:
 def test_hostile_words_do_not_reach_the_terminal(summary: Summary) -> None:
     """No escape, and no markup: neither a style nor an error of it."""
     out = io.StringIO()
-    print_summary(summary, Console(file=out, width=100, force_terminal=True, color_system="truecolor"))
+    print_summary(shown(summary), Console(file=out, width=100, force_terminal=True, color_system="truecolor"))
     told = out.getvalue()
     assert "[red]b[/] [/x]" in " ".join(re.sub(r"\x1b\[[\d;]*m", "", told).split())
     assert not re.search(r"\x1b(?!\[[\d;]*m)", told)

@@ -103,7 +103,7 @@ def test_a_lost_cache_turns_the_gate_red(reports: Path) -> None:
     lost = replace(timed("b"), counters={"use_cache": True, "tokens_per_call": [37, 38, 39, 40]})
     summary = summarise(make_run("r", ["a", "b"], [timed("a"), lost]), CASES)
     assert summary.exit_status() is ExitStatus.NEEDS_A_PERSON
-    assert summary.verdicts() == {"as-expected": 1, "regressed: cost": 1}
+    assert summary.verdicts == {"as-expected": 1, "regressed: cost": 1}
     assert summary.exit_status({"changed"}) is ExitStatus.AS_EXPECTED
     write_reports(summary)
     for name in ("report.html", "report.md", "junit.xml", "report.json"):

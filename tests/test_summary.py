@@ -16,11 +16,13 @@ from harness.contracts.plan import AskedCell, AskedVariant, Plan, plan_text
 from harness.contracts.record import CellFacts, Machine, StateRecord, VariantRecord
 from harness.contracts.records import append_records, read_run
 from harness.errors import ExitStatus, UsageError
+from harness.flow import judge_and_report
 from harness.interface import CellState, Outcome
 from harness.judge.summary import summarise
 from harness.matrix.cases import Case
 from harness.matrix.claims import Claim
 from harness.report.files import write_reports
+from harness.report.shown import shown
 from harness.report.terminal import closing, console, print_summary, tally
 from harness.run.merge import merge_runs
 from harness.run.runs import Run, find_run
@@ -124,7 +126,7 @@ def test_nothing_measured_is_never_green(records: list[VariantRecord]) -> None:
 def test_a_device_that_is_not_there_is_nobodys_work() -> None:
     """no-device is unknown, beside measured variants it does not turn the verdict red."""
     summary = summarise(make_run("r", ["a", "b"], [record("a"), record("b", outcome=Outcome.NO_DEVICE)]), CASES)
-    assert summary.verdicts() == {"as-expected": 1, "unknown": 1}
+    assert summary.verdicts == {"as-expected": 1, "unknown": 1}
     assert summary.exit_status() is ExitStatus.AS_EXPECTED
 
 
@@ -220,12 +222,23 @@ def test_a_run_in_which_nothing_was_measured_has_its_reports(reports: Path) -> N
     assert ET.parse(reports / "latest" / "junit.xml").getroot() is not None  # noqa: S314 - our own file
 
 
+def test_a_part_is_printed_and_the_whole_is_written(reports: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With ``--cell`` the terminal and the verdict are about that cell; every file has the others, too."""
+    run = make_run("r", ["a", "b"], [record("a"), record("b", outcome=Outcome.WRONG, message="m")])
+    assert judge_and_report(run, CASES, cells=["a"]) is ExitStatus.AS_EXPECTED
+    assert "1 variants in 1 cell: 1 as-expected" in capsys.readouterr().out
+    for name in ("report.md", "report.html"):
+        assert "1 regressed" in (reports / "latest" / name).read_text(encoding="utf-8"), name
+    assert len(json.loads((reports / "latest" / "report.json").read_text(encoding="utf-8"))["cells"]) == 2
+    assert len(ET.parse(reports / "latest" / "junit.xml").getroot()) == 2  # noqa: S314 - our own file
+
+
 @pytest.mark.usefixtures("reports")
 def test_what_needs_a_person_comes_with_its_script(capsys: pytest.CaptureFixture[str]) -> None:
     """The command that writes a script of the simplest variant stands in the terminal and in Markdown."""
     summary = summarise(make_run("r", ["a", "b"], [record("a", outcome=Outcome.WRONG, message="x")]), CASES)
     command = "prompt-bench repro planted --matrix m --cell a --variant llama-p_tuning"
-    print_summary(summary, console())
+    print_summary(shown(summary), console())
     texts = [path.read_text(encoding="utf-8") for path in write_reports(summary) if path.suffix == ".md"]
     for text in (*texts, capsys.readouterr().out):
         assert command.partition(" ")[2] in text
@@ -235,7 +248,8 @@ def test_the_terminal_report_fits_a_hundred_columns(reports: Path, capsys: pytes
     """A log without a terminal is plain, and no line is wider than 100 columns."""
     assert reports.is_dir()
     print_summary(
-        summarise(make_run("r", ["a", "b"], [record("a", outcome=Outcome.WRONG, message="x" * 300)]), CASES), console()
+        shown(summarise(make_run("r", ["a", "b"], [record("a", outcome=Outcome.WRONG, message="x" * 300)]), CASES)),
+        console(),
     )
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
@@ -256,7 +270,7 @@ def test_many_cases_are_listed_down_the_page(capsys: pytest.CaptureFixture[str])
     plan, asked = run.plan(), tuple(AskedVariant(case=case.name, variant=VARIANT) for case in cases)
     plan = replace(plan, cells=tuple(replace(cell, asked=asked) for cell in plan.cells))
     run.plan_path.write_text(plan_text(plan), encoding="utf-8")
-    print_summary(summarise(run, cases), console())
+    print_summary(shown(summarise(run, cases)), console())
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
     rows = [line for line in lines if "✓" in line and "passed" not in line]

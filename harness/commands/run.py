@@ -65,6 +65,7 @@ def run(matrix: str, case: str | None, device: str, **options: Any) -> None:
     from harness.matrix.plan import Selection, concrete_device, with_python
     from harness.matrix.read import load_matrix
     from harness.matrix.weights import read_weights
+    from harness.report.shown import shown
     from harness.report.terminal import console, print_summary
     from harness.run.pipeline import How, run_matrix
     from harness.run.runs import Run, find_run, new_run
@@ -102,7 +103,7 @@ def run(matrix: str, case: str | None, device: str, **options: Any) -> None:
         raise SystemExit(INTERRUPTED) from None
     click.echo(f"run {this.id}", err=True)
     if not quiet:
-        print_summary(summarise(this, cases), console())
+        print_summary(shown(summarise(this, cases)), console())
     if nothing_was_reachable(read_run(this.folder)):
         click.echo(
             "nothing was measured: no cell's source could be reached; see the words above, and try again", err=True

@@ -33,6 +33,9 @@ LASTING = KNOWN - {Outcome.TIMEOUT, Outcome.CRASHED, Outcome.OUT_OF_MEMORY}
 LONGEST_LINE = 16 << 20
 """Bytes of one record; a longer line is no record of ours."""
 
+_BUFFER = 1 << 20
+"""Bytes that are read at once: a thousand records or so."""
+
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -197,7 +200,7 @@ def read_records(path: Path) -> Iterator[Record]:
         raise InputError(str(path), "no regular file; records are read from plain files only")
     shared = Shared()
     # Bytes, because a kill may cut a character in two.
-    with path.open("rb") as lines:
+    with path.open("rb", buffering=_BUFFER) as lines:
         number = 0
         while line := lines.readline(LONGEST_LINE):
             number += 1
@@ -208,7 +211,12 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 def read_run(folder: Path) -> list[Record]:
-    """Read a run's records: for each place (cell, case, variant), or cell state, the newest.
+    """Read a run's records, as :func:`read_places` does."""
+    return list(read_places(folder).values())
+
+
+def read_places(folder: Path) -> dict[tuple[str, ...], Record]:
+    """Read the newest record of each place of a run (cell, case, variant; the cell alone of a state).
 
     The state of a cell that was measured afterwards, when the run went on, is left out. Raises :class:`InputError`.
     """
@@ -221,9 +229,11 @@ def read_run(folder: Path) -> list[Record]:
                 newest[where] = record
             if isinstance(record, VariantRecord):
                 measured[record.cell.id] = max(record.time, measured.get(record.cell.id, ""))
-    return [
-        one for one in newest.values() if isinstance(one, VariantRecord) or one.time >= measured.get(one.cell.id, "")
-    ]
+    return {
+        where: one
+        for where, one in newest.items()
+        if isinstance(one, VariantRecord) or one.time >= measured.get(one.cell.id, "")
+    }
 
 
 def variants_in(records: Iterable[Record]) -> Iterator[VariantRecord]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from packaging.version import InvalidVersion, Version
 
 from harness.contracts.record import MEASURED, Machine, StateRecord, VariantRecord
-from harness.contracts.records import place, place_of, read_run, variants_in
+from harness.contracts.records import place, read_places, variants_in
 from harness.errors import ExitStatus, UsageError
 from harness.interface import CellState
 from harness.judge.causes import Group, groups_of
@@ -87,6 +87,7 @@ class Summary:
         """Group by cause what needs a person, the largest group first."""
         return groups_of(self.for_a_person(), self.cases, self.records)
 
+    @cached_property
     def defects(self) -> dict[str, list[Judged]]:
         """Return the failing variants by the defect that accounts for them, the most frequent first."""
         found: dict[str, list[Judged]] = {}
@@ -101,6 +102,7 @@ class Summary:
         """Return every planned variant of every cell, judged."""
         return tuple(one for cell in self.cells for one in cell.judged)
 
+    @cached_property
     def verdicts(self) -> Counter[str]:
         """Count verdicts over all variants."""
         return Counter(one.label for one in self.judged)
@@ -158,9 +160,9 @@ class Summary:
 def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
     """Judge a run. Raises :class:`harness.errors.UsageError` when there is no such run."""
     plan = run.plan()
-    records = read_run(run.folder)
+    by_place = read_places(run.folder)
+    records = tuple(by_place.values())
     by_case = {case.name: case for case in cases}
-    by_place = {place_of(one): one for one in records}
     installed = {one.cell.id: one.cell.packages for one in variants_in(records)}
     planned = sorted(plan.cells, key=lambda one: _by_version(one, installed.get(one.id, {})))
     cells = tuple(_cell(one, by_case, by_place) for one in planned)
@@ -178,7 +180,7 @@ def summarise(run: Run, cases: tuple[Case, ...]) -> Summary:
         claims=told([claim for case in shown for claim in audit(case, of_case[case.name])]),
         cases=shown,
         machine=next((one.machine for one in measured), Machine()),
-        records=tuple(records),
+        records=records,
     )
 
 

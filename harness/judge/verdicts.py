@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from packaging.specifiers import SpecifierSet
@@ -45,12 +45,12 @@ class Judged:
     verdict: Verdict
     cost: CostVerdict = CostVerdict.UNKNOWN
 
-    @property
+    @cached_property
     def label(self) -> str:
         """Return the verdict in a word; ``regressed: cost`` where the outcome is as expected and its price is not."""
         return str(self.verdict) if self.gravest is self.verdict else f"{self.gravest}: cost"
 
-    @property
+    @cached_property
     def gravest(self) -> Verdict:
         """Return the verdict that decides: that on the outcome, or regressed where only the cost is."""
         lost = self.verdict is Verdict.AS_EXPECTED and self.cost is CostVerdict.REGRESSED
@@ -64,12 +64,12 @@ class Judged:
         said = self.record.words if self.record else ""
         return f"{self.outcome}: {said or 'nothing was measured'}"
 
-    @property
+    @cached_property
     def outcome(self) -> str:
         """Return the outcome, ``not-run`` where nothing was recorded."""
         return str(self.record.outcome) if self.record else str(Outcome.NOT_RUN)
 
-    @property
+    @cached_property
     def defect(self) -> str:
         """Return the defect that accounts for a failure: ``unattributed`` where none does, "" where nothing fails."""
         if self.record is None or self.record.outcome not in FAILED:
@@ -77,7 +77,7 @@ class Judged:
         known = self.expectation is not None and self.verdict is Verdict.AS_EXPECTED
         return self.expectation.defect if known and self.expectation else UNATTRIBUTED
 
-    @property
+    @cached_property
     def needs_a_person(self) -> bool:
         """Return whether somebody has to look: all but the expected, and what this machine has no device for."""
         return self.gravest is not Verdict.AS_EXPECTED and self.outcome != Outcome.NO_DEVICE

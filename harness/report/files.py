@@ -24,7 +24,7 @@ from harness.program import PROGRAM
 from harness.report.grid import across, aside, cell_text, grid_rows, legend
 from harness.report.page_data import page_data, page_text
 from harness.report.pivot import all_marks, mark_order, pivot_of
-from harness.report.shown import shown, shown_groups
+from harness.report.shown import shown
 from harness.report.timings import CHART, growth_sections, latency_rows, newest_rows, scale_of
 from harness.run.store import Store
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from harness.judge.summary import Summary
     from harness.judge.verdicts import Judged
     from harness.report.page_data import Place
+    from harness.report.shown import Shown
     from harness.report.since import Since
     from harness.run.store import Measurement
 
@@ -49,21 +50,24 @@ MARKDOWN_BYTES = 1 << 20
 """What a job summary takes."""
 
 
-def write_reports(summary: Summary, diff: str = "", since: Since | None = None) -> list[Path]:
-    """Write every kind of report and return the paths; ``diff`` is the proposed edit of what is expected."""
+def write_reports(
+    summary: Summary, diff: str = "", since: Since | None = None, clean: Shown | None = None
+) -> list[Path]:
+    """Write every kind of report and return the paths.
+
+    ``diff`` is the proposed edit of what is expected, ``clean`` the summary as it is shown where that is known already.
+    """
     folder = reports_folder() / "latest"
     folder.mkdir(parents=True, exist_ok=True)
-    data = as_json(summary)
+    clean, known = clean or shown(summary), load_defects()
+    facts = _facts(clean, known, printable(diff), since)
     texts = {
-        "report.json": json.dumps(data, ensure_ascii=False),
-        "defects.json": json.dumps(advisories(summary), ensure_ascii=False, indent=1),
+        "report.json": json.dumps(as_json(summary), ensure_ascii=False),
+        "defects.json": json.dumps(advisories(summary, known), ensure_ascii=False, indent=1),
+        "report.md": _within(render("report.md.jinja", facts), MARKDOWN_BYTES),
+        "report.html": page(facts, clean, known, since),
+        "junit.xml": junit(clean.summary),
     }
-    groups = shown_groups(summary.groups)
-    clean = shown(summary)
-    facts = _facts(clean, groups, printable(diff), since)
-    texts["report.md"] = _within(render("report.md.jinja", facts), MARKDOWN_BYTES)
-    texts["report.html"] = page(facts, clean, groups, since)
-    texts["junit.xml"] = junit(clean)
     order = ("report.md", "report.html", "junit.xml", "report.json", "defects.json")
     for name in order:
         # A lone surrogate, which only the JSON may hold, becomes JSON's own escape.
@@ -71,14 +75,14 @@ def write_reports(summary: Summary, diff: str = "", since: Since | None = None) 
     return [folder / name for name in order]
 
 
-def page(facts: dict[str, Any], summary: Summary, groups: Sequence[Group], since: Since | None) -> str:
-    """Return the self-contained page of a run; texts of ``summary`` and ``groups`` are printable already."""
+def page(facts: dict[str, Any], run: Shown, known: Mapping[str, Defect], since: Since | None) -> str:
+    """Return the self-contained page of a run."""
     history: Mapping[Place, Sequence[Measurement]] = {}
     store = reports_folder() / "store.sqlite"
     if store.is_file():
-        history = Store(store).history(summary.matrix)
+        history = Store(store).history(run.summary.matrix)
     before = {place: printable(words) for place, words in since.changes.items()} if since else {}
-    data = page_data(summary, groups, load_defects(), history, before)
+    data = page_data(run.summary, run.groups, known, history, before)
     return render("report.html.jinja", {**facts, "data": data, "data_text": Markup(page_text(data))})  # noqa: S704 - page_text escapes
 
 
@@ -87,8 +91,9 @@ def render(template: str, facts: dict[str, Any]) -> str:
     return environment().get_template(template).render(facts)
 
 
-def _facts(summary: Summary, groups: Sequence[Group], diff: str, since: Since | None) -> dict[str, Any]:
+def _facts(run: Shown, known: Mapping[str, Defect], diff: str, since: Since | None) -> dict[str, Any]:
     """Return what the templates speak of; texts are printable already."""
+    summary = run.summary
     rows = latency_rows(summary)
     columns = across(summary)
     newest_first = summary.cells[::-1]
@@ -110,9 +115,9 @@ def _facts(summary: Summary, groups: Sequence[Group], diff: str, since: Since | 
         "chart": CHART,
         "growth": growth_sections(one.record for cell in newest_first for one in cell.judged if one.record),
         "legend": legend(),
-        "groups": [CauseRow.of(group, summary.matrix) for group in groups],
+        "groups": [CauseRow.of(group, summary.matrix) for group in run.groups],
         "most": MOST_CAUSES,
-        "defects": defect_rows(summary),
+        "defects": defect_rows(summary, known),
         "since": since,
     }
 
@@ -180,18 +185,17 @@ def repro_command(group: Group, matrix: str, program: str = PROGRAM) -> str:
     return f"{program} repro {options}"
 
 
-def defect_rows(summary: Summary) -> list[DefectRow]:
+def defect_rows(summary: Summary, known: Mapping[str, Defect]) -> list[DefectRow]:
     """List the known defects that a run met, the most frequent first."""
-    known = load_defects()
     return [
-        DefectRow(id=name, judged=tuple(judged), defect=known.get(name)) for name, judged in summary.defects().items()
+        DefectRow(id=name, judged=tuple(judged), defect=known.get(name)) for name, judged in summary.defects.items()
     ]
 
 
-def advisories(summary: Summary) -> list[dict[str, Any]]:
+def advisories(summary: Summary, known: Mapping[str, Defect]) -> list[dict[str, Any]]:
     """Return the known defects that a run met in OSV's shape."""
     times = [one.record.time for one in summary.judged if one.record]
-    return [osv(row.defect, max(times)) for row in defect_rows(summary) if row.defect]
+    return [osv(row.defect, max(times)) for row in defect_rows(summary, known) if row.defect]
 
 
 @cache
@@ -232,14 +236,17 @@ def junit(summary: Summary) -> str:
             seconds = str((one.record and one.record.duration_s) or 0)
             name = f"{one.case}[{'-'.join(one.variant.values())}]"
             test = ET.SubElement(suite, "testcase", classname=cell.id, name=name, time=seconds)
-            said = (one.record and one.record.message) or ("" if one.label == str(one.verdict) else one.words)
-            words = f"{one.label}: {one.outcome}: {said}"
             if one.needs_a_person:
-                ET.SubElement(test, "failure", message=words)
+                ET.SubElement(test, "failure", message=_junit_words(one))
             elif one.outcome == Outcome.NO_DEVICE:
-                ET.SubElement(test, "skipped", message=words)
+                ET.SubElement(test, "skipped", message=_junit_words(one))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True)
+
+
+def _junit_words(one: Judged) -> str:
+    said = (one.record and one.record.message) or ("" if one.label == str(one.verdict) else one.words)
+    return f"{one.label}: {one.outcome}: {said}"
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -249,7 +256,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "run": summary.run,
         "matrix": summary.matrix,
         "device": summary.device,
-        "verdicts": dict(summary.verdicts()),
+        "verdicts": dict(summary.verdicts),
         "outcomes": dict(summary.outcomes()),
         "exit_status": int(summary.exit_status()),
         "cells": [
@@ -276,7 +283,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
             }
             for cell in summary.cells
         ],
-        "defects": {name: len(judged) for name, judged in summary.defects().items()},
+        "defects": {name: len(judged) for name, judged in summary.defects.items()},
         "causes": [
             {
                 "verdict": group.verdict,

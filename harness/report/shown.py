@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.escape import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from harness.contracts.record import VariantRecord
     from harness.judge.causes import Group
@@ -17,11 +17,23 @@ if TYPE_CHECKING:
     from harness.judge.verdicts import Judged
 
 
-def shown(summary: Summary) -> Summary:
-    """Return the summary with control characters as escapes, in whatever a record or a plan may have brought.
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A judged run and its causes, without a control character in whatever a record or a plan may have brought."""
+
+    summary: Summary
+    groups: tuple[Group, ...]
+
+
+def shown(summary: Summary) -> Shown:
+    """Return the summary and its causes with control characters as escapes.
 
     Cases and claims are ours; evidence is shown nowhere.
     """
+    return Shown(summary=_summary(summary), groups=tuple(_group(one) for one in summary.groups))
+
+
+def _summary(summary: Summary) -> Summary:
     machine = summary.machine
     return replace(
         summary,
@@ -35,17 +47,13 @@ def shown(summary: Summary) -> Summary:
     )
 
 
-def shown_groups(groups: Sequence[Group]) -> list[Group]:
-    """Return groups of causes whose texts can be shown."""
-    return [
-        replace(
-            group,
-            step=printable(group.step),
-            mechanism=printable(group.mechanism),
-            members=tuple(_judged(one) for one in group.members),
-        )
-        for group in groups
-    ]
+def _group(group: Group) -> Group:
+    return replace(
+        group,
+        step=printable(group.step),
+        mechanism=printable(group.mechanism),
+        members=tuple(_judged(one) for one in group.members),
+    )
 
 
 def _cell(cell: CellSummary) -> CellSummary:

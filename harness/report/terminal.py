@@ -13,6 +13,7 @@ from rich.table import Table
 from harness.escape import one_line
 from harness.interface import Outcome
 from harness.judge.claims import Audit
+from harness.judge.defects import load_defects
 from harness.judge.verdicts import Verdict
 from harness.packages import HEADINGS, TOLD_PACKAGES, WINDOW_AXES
 from harness.report.files import defect_rows, repro_command
@@ -28,14 +29,11 @@ from harness.report.grid import (
     worst_verdict,
 )
 from harness.report.pivot import NOT_READY, pivot_of, worst_mark
-from harness.report.shown import shown, shown_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from harness.judge.causes import Group
     from harness.judge.summary import Summary
     from harness.report.pivot import Pivot
+    from harness.report.shown import Shown
 
 _STYLES = {Verdict.REGRESSED: "red", Verdict.CHANGED: "yellow", Verdict.FIXED: "cyan", Verdict.UNKNOWN: "magenta"}
 CLAIM_STYLES = {
@@ -61,15 +59,14 @@ def console() -> Console:
     return probe if probe.is_terminal else Console(width=100, no_color=True, highlight=False)
 
 
-def print_summary(summary: Summary, out: Console) -> None:
+def print_summary(run: Shown, out: Console) -> None:
     """Print what a reader needs first: the counts, what needs a person, known causes; then a screen of the grid."""
-    groups = shown_groups(summary.groups)
-    summary = shown(summary)
+    summary = run.summary
     packages = [name for name in TOLD_PACKAGES if name != "torch" or len(_torches(summary)) > 1]
     one_torch = "" if "torch" in packages else f", torch {''.join(_torches(summary))}"
     out.print(escape(f"\n{summary.title} ({summary.device}{one_torch})"), style="bold")
     out.print(escape(tally(summary)), highlight=False)
-    print_attention(summary, out, groups=groups)
+    _print_attention(run, out)
     _print_defects(summary, out)
     _print_claims(summary, out)
     out.print("")
@@ -89,7 +86,7 @@ def tally(summary: Summary) -> str:
         for one in summary.judged
         if one.outcome == Outcome.NO_DEVICE
     )
-    verdicts = summary.verdicts()
+    verdicts = summary.verdicts.copy()
     verdicts[str(Verdict.UNKNOWN)] -= lacking.total()
     parts = [f"{count} {verdict}" for verdict, count in sorted(verdicts.items()) if count]
     parts += [
@@ -203,7 +200,7 @@ def _print_claims(summary: Summary, out: Console) -> None:
 
 
 def _print_defects(summary: Summary, out: Console) -> None:
-    rows = defect_rows(summary)
+    rows = defect_rows(summary, load_defects())
     if not rows:
         return
     count = sum(len(row.judged) for row in rows)
@@ -214,13 +211,9 @@ def _print_defects(summary: Summary, out: Console) -> None:
         out.print(f"  and {len(rows) - _SHOWN} more; the report has them all")
 
 
-def print_attention(summary: Summary, out: Console, groups: Sequence[Group] | None = None) -> None:
-    """Print what somebody has to look at, one entry for each cause; nothing when there is nothing.
-
-    ``groups`` are those of the summary where they are made printable already.
-    """
-    if groups is None:
-        groups, summary = shown_groups(summary.groups), shown(summary)
+def _print_attention(run: Shown, out: Console) -> None:
+    """Print what somebody has to look at, one entry for each cause; nothing when there is nothing."""
+    summary, groups = run.summary, run.groups
     for cell in summary.skipped()[:_SHOWN]:
         out.print(escape(f"\nskipped {cell.id}: {cell.words[:400]}"), highlight=False)
     states = summary.cells_for_a_person()

@@ -98,8 +98,10 @@ def growth_sections(records: Iterable[VariantRecord]) -> list[GrowthSection]:
     """Draw the growth of each variant that has it, from the first record that has it."""
     sections: dict[str, GrowthSection] = {}
     for record in records:
+        if "growth" not in record.counters:
+            continue
         name = f"{record.case} {_name(record)}"
-        if "growth" in record.counters and name not in sections and (curves := curves_of(record)):
+        if name not in sections and (curves := curves_of(record)):
             sections[name] = GrowthSection(
                 title=f"{_name(record)}, {_versions(record)}", plots=tuple(_plots(curves)), curves=tuple(curves)
             )

@@ -36,6 +36,7 @@ from harness.matrix.plan import PlannedCell, Selection, plan_run
 from harness.matrix.read import MATRICES, parse_matrix
 from harness.matrix.spec import Cell
 from harness.report.files import write_reports
+from harness.report.shown import shown
 from harness.report.terminal import print_summary
 from harness.run.merge import merge_runs
 from harness.run.runs import Run, asked_cell
@@ -196,7 +197,7 @@ def fuzz_shards(count: int, seed: int) -> Tally:
                 summary = summarise(merge_runs([shard], target), cases)
                 write_reports(summary)
                 _check_reports(reports / "latest")
-                print_summary(summary, Console(file=io.StringIO(), width=100, no_color=True))
+                print_summary(shown(summary), Console(file=io.StringIO(), width=100, no_color=True))
             finally:
                 _check_places(outer, reports)
 
