@@ -76,7 +76,10 @@ def page_data(
         ]
         + [{"name": name, "document": None, "summary": ""} for name in strangers],
         "defects": {
-            name: {"title": defects[name].title, "words": f"{defects[name].words}. {defects[name].way_round}."}
+            name: {
+                "title": defects[name].title,
+                "words": f"{defects[name].words.capitalize()}. Way round: {defects[name].way_round}.",
+            }
             for name in sorted(told)
             if name in defects
         },

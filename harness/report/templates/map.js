@@ -87,7 +87,7 @@
     known = data.transformers.map((_, t) => t).filter((t) => entries.has(`${p},${t}`));
     for (const t of known) (by[entries.get(`${p},${t}`).letter] ||= []).push(t);
     const order = ["w", "p", "s", "r", "i", "u"].filter((letter) => by[letter]);
-    const parts = order.map((letter) => make("p", {}, make("b", { class: letter }, ` ${MARKS[letter]} `), ` ${WORDS[letter]}: transformers ${ranges(by[letter])}`));
+    const parts = order.map((letter) => make("p", {}, make("b", { class: letter }, MARKS[letter]), ` ${WORDS[letter]}: transformers ${ranges(by[letter])}`));
     if (!by.w) parts.unshift(make("p", {}, make("b", {}, "No measured transformers works for all of it.")));
     const defects = [...new Set(known.flatMap((t) => entries.get(`${p},${t}`).defects))];
     say(make("h2", { style: "margin:0" }, `peft ${version}: ${where()}`), ...parts, ...(defects.length ? [make("p", {}, "What fails: ", ...names(defects), ".")] : []));
