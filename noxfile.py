@@ -196,6 +196,12 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["harness"], default=False)
+def frozen(session: nox.Session) -> None:
+    """Make the adapters and answers that are kept again, in the releases that they are of, and compare (a minute)."""
+    selfcheck(session, "frozen", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["harness"], default=False)
 def rehearsal(session: nox.Session) -> None:
     """Rehearse nights as the workflows run them, job by job: a release breaks, a shard dies, issues open and close."""
     selfcheck(session, "rehearsal", *session.posargs)

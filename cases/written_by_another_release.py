@@ -49,7 +49,7 @@ def check(trial: Trial) -> None:
     model = adapter(trial.method).to(ids.device)
     wanted = logits(model, length=ids.shape[1], input_ids=ids, attention_mask=mask)
     trial.expect(far(wanted, bare) > 0.1, "the adapter changes nothing")
-    folder = Path(__file__).parent / "adapters" / trial.writer / trial.method
+    folder = Path(__file__).parent / "adapters" / trial.writer / trial.model / trial.method
     loaded = peft.PeftModel.from_pretrained(make_base(trial), str(folder)).eval()
     found = logits(loaded, length=ids.shape[1], input_ids=ids, attention_mask=mask)
     expect_near(trial, "loaded against made here", found, wanted)

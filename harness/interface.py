@@ -33,7 +33,7 @@ class Outcome(StrEnum):
 
 
 class Oracle(StrEnum):
-    """The independent way in which a case knows the right answer; each is computed at run time in the same cell."""
+    """The independent way in which a case knows the right answer: each but one is computed in the same cell."""
 
     CACHE = "cache"
     """``generate`` against a plain loop over ``forward``, which uses neither ``generate`` nor a cache."""
@@ -53,6 +53,8 @@ class Oracle(StrEnum):
     """The definition, written out: a mean over the text, a cross-entropy over the answer."""
     REFUSAL = "refusal"
     """What cannot be done is refused, in words that name the reason."""
+    FROZEN = "frozen"
+    """Logits that another release gave, kept as data with the command that makes them."""
 
 
 class CellState(StrEnum):

@@ -196,6 +196,7 @@ def first_task_for_all():
 FAULTS = {
     "none": contextlib.nullcontext,
     "prompt_one_in_a_thousand": prompt(lambda found: found * 1.001),
+    "prompt_reversed": prompt(lambda found: found.flip(1)),
     "prompt_twice_its_first_half": prompt(lambda found: found[:, :10].repeat(1, 2, 1)),
     "first_virtual_token_masked": to_base(first_masked),
     "positions_one_further": to_base(one_further),
@@ -258,6 +259,10 @@ SEEN = (
     ("four_dimensional_mask", ("llama", LORA, "additive"), "square_mask_lost"),
     ("forward_arguments", ("gpt2", PROMPT, "tuple"), "prompt_one_in_a_thousand"),
     ("fresh_adapter", ("gpt2", "prompt_tuning_text", "loaded"), "loaded_adapter_lost"),
+    ("frozen_answers", ("gpt2", PROMPT, "0.9.0"), "prompt_reversed"),
+    ("frozen_answers", ("bert", PROMPT, "0.13.2"), "prompt_one_in_a_thousand"),
+    ("frozen_answers", ("gpt2", "prefix_tuning_projection", "0.9.0"), "prompt_one_in_a_thousand"),
+    ("frozen_answers", ("t5", LORA, "0.9.0"), "loaded_adapter_lost"),
     ("gradient_checkpointing", ("gpt2", PROMPT, "after"), "checkpointing_changes"),
     ("half_precision", ("gpt2", PROMPT, "generate"), "generate_forgets"),
     ("inputs_embeds", ("gpt2", PROMPT, "forward"), "half_embeddings"),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from harness.contracts.record import Machine
 from harness.contracts.records import append_records, mend, read_records
 from harness.matrix.cases import load_cases
+from harness.paths import ROOT
 from harness.run.keys import key_of, project_code
 from harness.run.store import Store
 from tests.planted import record
@@ -92,7 +93,7 @@ def test_weights_count_for_the_families_that_a_variant_may_load() -> None:
     def files(case: str, model: str) -> set[str]:
         paths = code.data_files(CASES[case], {"model": model, "method": "lora"})
         return {path.name for path in paths if path.parent.name == "checkpoints"} | {
-            path.parts[-4] for path in paths if path.parent.name != "checkpoints"
+            path.relative_to(ROOT / "cases").parts[0] for path in paths if path.parent.name != "checkpoints"
         }
 
     assert files("padded_batch", "bloom") == {"bloom.safetensors"}

@@ -7,6 +7,7 @@ import click
 from harness.groups import SETTINGS, Commands
 from harness.selfcheck.commands.baseline import baseline
 from harness.selfcheck.commands.calibrate import calibrate
+from harness.selfcheck.commands.frozen import frozen
 from harness.selfcheck.commands.fuzz import fuzz
 from harness.selfcheck.commands.history import history
 from harness.selfcheck.commands.load import load
@@ -27,6 +28,7 @@ def selfcheck() -> None:
 for _command in (
     baseline,
     calibrate,
+    frozen,
     fuzz,
     history,
     load,

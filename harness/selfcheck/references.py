@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from packaging.version import Version
+
 from harness.contracts.records import variants_in
 from harness.paths import ROOT
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from harness.contracts.record import Record
     from harness.matrix.cases import Case
+    from harness.selfcheck.frozen import Kept
 
 DOCUMENT = ROOT / "docs" / "references.md"
 
@@ -88,8 +91,8 @@ def smallest_seen(records: Iterable[Record]) -> dict[Pair, float]:
     return found
 
 
-def page(cases: Sequence[Case], records: Sequence[Record]) -> str:
-    """Write the page."""
+def page(cases: Sequence[Case], records: Sequence[Record], frozen: Sequence[Kept] = ()) -> str:
+    """Write the page; ``frozen`` are the answers that are kept as data."""
     asked = pairs(cases)
     models, methods = sorted({model for model, _ in asked}), sorted({method for _, method in asked})
     having = {way: pairs(cases, names) for way, names in WAYS.items()}
@@ -119,8 +122,38 @@ def page(cases: Sequence[Case], records: Sequence[Record]) -> str:
         "## Pairs without one, and why",
         "",
         *_without(asked, having),
+        "",
+        *_FROZEN.splitlines(),
+        "",
+        *_frozen_rows(frozen),
     ]
     return "\n".join(lines) + "\n"
+
+
+_FROZEN = """## Answers kept from other releases
+
+A reference by hand is computed with the base model of the pair that is measured. What a release changes in the meaning
+of stored numbers for both alike it cannot see. `frozen_answers` loads adapters that other pairs wrote, and holds their
+logits against those that they gave there. These are kept as float32 in `cases/adapters/PEFT/FAMILY/answers.safetensors`
+with the versions that gave them, and come from the very models that were saved, in the cells of `matrices/library.toml`
+that `cases/adapters/make.py` names:
+
+    python -m harness.selfcheck frozen           # make all again in those cells, and compare with what is kept
+    python -m harness.selfcheck frozen --write   # write them anew"""
+
+
+def _frozen_rows(frozen: Sequence[Kept]) -> list[str]:
+    """Say which pairs gave the answers of which families and methods."""
+    rows = sorted((Version(one.made["peft"]), one.family, one) for one in frozen)
+    return [
+        "| peft | transformers | torch | family | methods |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| {one.made['peft']} | {one.made['transformers']} | {one.made['torch']} | {family} "
+            f"| {', '.join(one.methods)} |"
+            for _, family, one in rows
+        ),
+    ]
 
 
 def _grid(models: Sequence[str], methods: Sequence[str], cells: Mapping[Pair, str]) -> list[str]:

@@ -29,6 +29,7 @@ _ORACLES = {
     Oracle.ALONE: "an adapter among others, or switched off, answers as it does, or as the base does, by itself",
     Oracle.BY_HAND: "the definition, written out",
     Oracle.REFUSAL: "what cannot be done is refused, in words that name the reason",
+    Oracle.FROZEN: "another release's answer to the same numbers, kept as data",
 }
 _HEAD = """# The cases
 

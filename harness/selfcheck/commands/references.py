@@ -17,10 +17,11 @@ def references(*, write: bool) -> None:
     from harness.errors import ExitStatus
     from harness.judge.reference import read_reference
     from harness.matrix.cases import load_cases
+    from harness.selfcheck.frozen import kept
     from harness.selfcheck.references import CHANGE, DOCUMENT, page, smallest_seen
 
     records = read_reference("references")
-    text = page(load_cases(), records)
+    text = page(load_cases(), records, kept())
     seen = smallest_seen(records)
     large = sorted(pair for pair, share in seen.items() if share > CHANGE)
     for model, method in large:
