@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -14,10 +15,11 @@ from harness.contracts.job import Request
 from harness.contracts.record import CellFacts, Machine, VariantRecord
 from harness.errors import InputError
 from harness.interface import Outcome
-from harness.selfcheck.mutants.measure import ROUNDS, Verdict, after, in_turn, rounds, statement_lines
+from harness.selfcheck.mutants.measure import ROUNDS, Results, Verdict, after, in_turn, rounds, statement_lines
 from harness.selfcheck.mutants.operators import generated, sample
 from harness.selfcheck.mutants.planted import Mutant, copied, read_equivalents, read_mutants, write_source
 from harness.selfcheck.mutants.reached import _read_lines
+from harness.selfcheck.mutants.table import table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,6 +148,45 @@ def test_an_oracle_counts_before_an_exception() -> None:
     assert (raised.caught, raised.by, raised.asked) == ("error", "case[error]", 2)
     seen = after(raised, [error, wrong], 2)
     assert (seen.caught, seen.by, seen.key, seen.asked) == ("oracle", "case[wrong]", "wrong", 4)
+
+
+def test_what_was_missed_quickly_is_kept_and_counts_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is on the page as such, forgets no watcher, and does not stand for a verdict of all variants."""
+    monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
+    planted = mutant("total = 1", "total = 2")
+    seen = replace(REACHED, digest=planted.digest, caught="oracle", by="case[gpt2]", key="k", keys="all")
+    missed = replace(REACHED, digest=planted.digest, keys="few", asked=3, quick=True)
+    before = Results()
+    before.keep(seen)
+    before.keep(missed)
+    results = Results()
+    assert results.get("1", planted) == missed
+    assert results.watchers() == {"case[gpt2]"}
+    assert results.seen_by(planted) == "case[gpt2]"
+    page = table([planted], results, seed=1)
+    assert "| 1 | by hand | 1 | 0 | 0 | 0 | 0 | 0 | 0 | 1 | 0 |" in page
+    assert "**missed** (asked quickly)" in page
+    results.keep(replace(missed, quick=False))
+    assert "| 1 | by hand | 1 | 0 | 0 | 1 | 0 | 0 | 0 | 0 | 0 |" in table([planted], results, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("known", "new", "asked", "settled"),
+    [
+        ({"keys": "few", "quick": True}, {"keys": "few", "quick": True}, set(), True),
+        ({"keys": "few", "quick": True}, {"keys": "few"}, set(), False),
+        ({"keys": "few", "quick": True}, {"keys": "all"}, set(), False),
+        ({"keys": "all"}, {"keys": "all"}, set(), True),
+        ({"keys": "all"}, {"keys": "few", "quick": True}, set(), False),
+        ({"keys": "few", "quick": True, "caught": "oracle", "key": "k"}, {"keys": "all"}, {"k"}, True),
+        ({"keys": "few", "quick": True, "caught": "oracle", "key": "k"}, {"keys": "all"}, {"other"}, False),
+    ],
+)
+def test_an_earlier_verdict_stands_where_nothing_has_changed(
+    known: dict[str, Any], new: dict[str, Any], asked: set[str], settled: bool
+) -> None:
+    """A fault that was seen was seen, however few were asked; a miss counts for those that were asked."""
+    assert replace(REACHED, **known).settles(replace(REACHED, **new), asked) is settled
 
 
 @given(salt=st.text(max_size=3), count=st.integers(0, 20))

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from harness.selfcheck.mutants.measure import Release, Results, Verdict
     from harness.selfcheck.mutants.planted import Mutant
 
 SEED = 13
+QUICKLY = " of those alone that have seen a fault before"
 
 
 @click.command(epilog="Example: python -m harness.selfcheck mutants --release 0.21.2 --name 'cpt-*' --generated 0")
@@ -25,7 +26,7 @@ SEED = 13
 @click.option("--generated", "count", type=click.IntRange(0), default=40, show_default=True, help="Made by a program.")
 @click.option("--seed", type=int, default=SEED, show_default=True, help="Which of those.")
 @click.option("--afresh", is_flag=True, help="Plant again what was measured before.")
-@click.option("--quick", is_flag=True, help="Ask only what has seen a fault before; what is missed is not kept.")
+@click.option("--quick", is_flag=True, help="Ask only what has seen a fault before; what is missed is marked so.")
 @click.option("--write", is_flag=True, help="Measure nothing: write docs/mutants.md from what was measured.")
 def mutants(
     releases: tuple[str, ...],
@@ -67,9 +68,8 @@ def mutants(
             here = [one for one in by_hand if release.version in one.releases]
             chosen = [one for one in here if any(fnmatch.fnmatch(one.name, name) for name in names or ("*",))]
             click.echo(f"{len(chosen)} faults by hand, {count} by a program with seed {seed}")
-            keep = Results.keep if not quick else Results.keep_caught
-            told += _plant(release, chosen, results, "by hand", keep, afresh=afresh)
-            told += _plant(release, release.generated(count, seed), results, "generated", keep, afresh=afresh)
+            told += _plant(release, chosen, results, "by hand", afresh=afresh)
+            told += _plant(release, release.generated(count, seed), results, "generated", afresh=afresh)
         finally:
             release.close()
     click.echo(_counted(told))
@@ -84,7 +84,6 @@ def _plant(
     chosen: Sequence[Mutant],
     results: Results,
     made: str,
-    keep: Callable[[Results, Verdict], None],
     *,
     afresh: bool,
 ) -> Counter[str]:
@@ -93,14 +92,14 @@ def _plant(
         before = None if afresh else results.get(release.version, one)
         verdict = release.judge(one, before, results.seen_by(one))
         if verdict is not before:
-            keep(results, verdict)
+            results.keep(verdict)
         told[f"{made}, {verdict.caught}"] += 1
         click.echo(f"{verdict.caught:<10} {_about(verdict)}")
     return told
 
 
 def _about(verdict: Verdict) -> str:
-    by = f"by {verdict.by}: {verdict.said[:90]}" if verdict.by else f"{verdict.asked} asked"
+    by = f"by {verdict.by}: {verdict.said[:90]}" if verdict.by else f"{verdict.asked} asked{QUICKLY * verdict.quick}"
     return f"{verdict.release} {verdict.name} ({verdict.lines}) {by}"
 
 

@@ -74,7 +74,8 @@ class Verdict:
     ``caught`` is ``oracle`` (a variant that passes without the fault is ``wrong``), ``error`` (none is, but one
     raises, crashes or hangs), ``missed``, ``unreached`` (no variant runs its lines) or ``equivalent``. ``by`` names the
     case and variant, ``said`` has its words; ``key`` is that variant's, ``asked`` how many were asked, and ``keys`` a
-    digest of all that might have been.
+    digest of all that might have been. ``quick`` says that those alone were asked that had seen a fault before, so that
+    a miss is no verdict on the others.
     """
 
     release: str
@@ -87,6 +88,17 @@ class Verdict:
     key: str = ""
     asked: int = 0
     keys: str = ""
+    quick: bool = False
+
+    def settles(self, new: Verdict, asked: Collection[str]) -> bool:
+        """Return whether this verdict, an earlier one, stands in for ``new``, which would ask variants of these keys.
+
+        It does where the same variants would be asked for the same, and where what saw the fault is still the same. A
+        quick miss settles nothing that is asked in full.
+        """
+        if self.caught == "oracle" and self.key in asked:
+            return True
+        return self.keys == new.keys and (new.quick or not self.quick)
 
 
 class Release:
@@ -112,6 +124,7 @@ class Release:
             raise UsageError(message)
         self.version = lock.versions[PACKAGE]
         self.beside = ", ".join(f"{name} {lock.versions[name]}" for name in PACKAGES[1:3] if name in lock.versions)
+        self._quick = names is not None
         self._facts = cell_facts(planned.cell, matrix.name, lock)
         self._environment = build(lock, planned.cell.python)
         ring = {case.name for case, _ in planned.variants}
@@ -179,12 +192,13 @@ class Release:
             lines=place,
             caught="missed",
             keys=digest_of(asked),
+            quick=self._quick,
         )
         if mutant.equivalent:
             return replace(verdict, caught="equivalent", said=mutant.equivalent)
         if not asked:
             return replace(verdict, caught="unreached")
-        if known and (known.keys == verdict.keys or (known.caught == "oracle" and known.key in {a.key for a in asked})):
+        if known and known.settles(verdict, {one.key for one in asked}):
             return known
         overlay, *others = self._environment.overlays
         with copied(overlay, "mutant") as copy:
@@ -339,6 +353,7 @@ class Results:
         """Read what is there; a later line of a mutant counts."""
         self._path = reports_folder() / "mutants.jsonl"
         self.verdicts: dict[tuple[str, str], Verdict] = {}
+        self._seen: list[Verdict] = []
         if self._path.is_file():
             for line in self._path.read_text(encoding="utf-8").splitlines():
                 self._add(Verdict(**json.loads(line)))
@@ -350,14 +365,11 @@ class Results:
 
     def seen_by(self, mutant: Mutant) -> str:
         """Name what has seen a mutant of this name the last time, in whichever release; nothing if nothing has."""
-        return next(
-            (one.by for one in reversed(self.verdicts.values()) if one.name == mutant.name and one.caught == "oracle"),
-            "",
-        )
+        return next((one.by for one in reversed(self._seen) if one.name == mutant.name), "")
 
     def watchers(self) -> set[str]:
-        """Name every variant that has seen a mutant."""
-        return {one.by for one in self.verdicts.values() if one.caught == "oracle"}
+        """Name every variant that has ever seen a mutant, whatever became of that one since."""
+        return {one.by for one in self._seen}
 
     def keep(self, verdict: Verdict) -> None:
         """Write a verdict down."""
@@ -366,10 +378,7 @@ class Results:
             output.write(json.dumps(asdict(verdict)) + "\n")
         self._add(verdict)
 
-    def keep_caught(self, verdict: Verdict) -> None:
-        """Write a verdict down if an oracle has seen the mutant, or nobody can."""
-        if verdict.caught in {"oracle", "equivalent"}:
-            self.keep(verdict)
-
     def _add(self, verdict: Verdict) -> None:
         self.verdicts[verdict.release, verdict.name] = verdict
+        if verdict.caught == "oracle":
+            self._seen.append(verdict)
