@@ -167,6 +167,7 @@ def test_what_was_missed_quickly_is_kept_and_counts_apart(tmp_path: Path, monkey
     assert "| 1 | by hand | 1 | 0 | 0 | 0 | 0 | 0 | 0 | 1 | 0 |" in page
     assert "**missed** (asked quickly)" in page
     results.keep(replace(missed, quick=False))
+    results.keep(missed)
     assert "| 1 | by hand | 1 | 0 | 0 | 1 | 0 | 0 | 0 | 0 | 0 |" in table([planted], results, seed=1)
 
 

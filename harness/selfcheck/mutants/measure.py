@@ -100,6 +100,12 @@ class Verdict:
             return True
         return self.keys == new.keys and (new.quick or not self.quick)
 
+    def missed_more_than(self, new: Verdict) -> bool:
+        """Return whether this is a miss of all variants and ``new``, about the same mutant, one of a few."""
+        caught = {"oracle", "equivalent"}
+        few = new.quick and new.caught not in caught
+        return few and not self.quick and self.caught not in caught and self.digest == new.digest
+
 
 class Release:
     """One release with the variants that can be asked in it, and a worker."""
@@ -372,7 +378,10 @@ class Results:
         return {one.by for one in self._seen}
 
     def keep(self, verdict: Verdict) -> None:
-        """Write a verdict down."""
+        """Write a verdict down; not a quick miss where the same mutant was missed in full, which says more."""
+        before = self.verdicts.get((verdict.release, verdict.name))
+        if before and before.missed_more_than(verdict):
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as output:
             output.write(json.dumps(asdict(verdict)) + "\n")
