@@ -11,10 +11,45 @@ import pytest
 from harness.matrix.cases import load_cases
 from harness.matrix.plan import Selection, plan_run
 from harness.matrix.read import load_matrix
-from harness.selfcheck.frozen import BASE, IDS, Kept, cells, kept
+from harness.paths import ROOT
+from harness.selfcheck.frozen import BASE, IDS, Kept, cells, kept, run_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+CONVERTED = (
+    ("bloom-prefix-written-before-4-44", "0.9.0", "bloom", ("prefix_tuning", "prefix_tuning_projection")),
+    ("gemma-prefix-written-with-layers-for-halves", "0.18.1", "gemma2", ("prefix_tuning", "prefix_tuning_projection")),
+    ("gemma2-prompt-no-longer-scaled", "0.18.1", "gemma2", ("prompt_tuning", "p_tuning")),
+    ("gpt-bigcode-prefix-of-all-heads-refused", "0.13.2", "gpt_bigcode", ("prefix_tuning", "prefix_tuning_projection")),
+    ("gpt-bigcode-prefix-of-all-heads-refused", "0.9.0", "gpt_bigcode", ("prefix_tuning", "prefix_tuning_projection")),
+)
+"""Defects with lines that convert a file, its writer and family, and the methods."""
+
+CONVERT = """
+import json, sys, tempfile
+from pathlib import Path
+import peft, torch
+from safetensors.torch import load_file, save_file
+from cases.frozen_answers import base_of
+from harness.kit import apart, batch_of, by_forward
+from harness.kit.trial import Trial
+
+for code, folder, family, methods in json.loads({asked!r}):
+    there = load_file(Path(folder) / "answers.safetensors")
+    for method in methods:
+        old, new = Path(folder) / method, Path(tempfile.mkdtemp())
+        tensors = load_file(old / "adapter_model.safetensors")
+        facts = json.loads((old / "adapter_config.json").read_text())
+        given = dict(tensors=tensors, facts=facts, torch=torch, hidden_size=64, layers=2, tokens=4)
+        exec(code, given)
+        save_file({{name: one.contiguous() for name, one in tensors.items()}}, new / "adapter_model.safetensors")
+        (new / "adapter_config.json").write_text(json.dumps(facts))
+        model = peft.PeftModel.from_pretrained(base_of(family), str(new)).eval()
+        found = by_forward(model, family, batch_of([there["ids"]]))
+        trial = Trial(variant={{"model": family, "method": method}}, scratch=new)
+        print("tolerances:", apart(trial, found, [there[method]]))
+"""
 
 (CASE,) = (one for one in load_cases() if one.name == "frozen_answers")
 
@@ -71,3 +106,24 @@ def test_one_text_and_one_base_model_for_all_writers() -> None:
         for other in rest:
             apart = max(abs(a - b) for a, b in zip(first, other, strict=True))
             assert apart < 1e-4 * max(1.0, *map(abs, first)), family
+
+
+def lines_of(defect: str) -> str:
+    """Read the lines of code of a defect's file: those that are indented by four."""
+    text = (ROOT / "cases" / "defects" / f"{defect}.md").read_text(encoding="utf-8")
+    return "\n".join(line.removeprefix("    ") for line in text.splitlines() if line.startswith("    "))
+
+
+@pytest.mark.slow
+def test_the_lines_that_convert_an_old_file_do() -> None:
+    """In a new pair the converted file gives what the old one gave where it was written: the way round of a defect."""
+    asked = [
+        (lines_of(defect), str(ROOT / "cases" / "adapters" / writer / family), family, methods)
+        for defect, writer, family, methods in CONVERTED
+    ]
+    text = CONVERT.format(asked=json.dumps(asked))
+    _, status, said = run_in(load_matrix("library"), load_cases(), "peft0.21.2-tf5.23.0-*", text)
+    found = [float(line.split()[-1]) for line in said.splitlines() if line.startswith("tolerances:")]
+    assert status == 0, said
+    assert len(found) == 2 * len(CONVERTED)
+    assert max(found) < 1.0

@@ -77,19 +77,26 @@ def run_program(
     """Run the program in cells of a matrix; yield the id of each, the exit status, and what was printed.
 
     With ``write`` the files are written, otherwise they are held against the committed ones: status 1 where they
-    differ. Raises :class:`UsageError` where a cell cannot be resolved.
+    differ. Raises as :func:`run_in` does.
     """
+    text = f"import sys\nfrom cases.adapters.make import main\nsys.exit(main(write={write}))\n"
     for cell in wanted:
-        (planned,) = plan_run(matrix, cases, Selection(cells=(cell,)))
-        (lock,) = resolve_all([planned.cell], lock_book(matrix), relock=False)
-        if not isinstance(lock, Lock):
-            message = f"{planned.cell.id} cannot be resolved: {lock.words}; name another cell"
-            raise UsageError(message)
-        with tempfile.TemporaryDirectory() as folder:
-            script = Path(folder) / "make.py"
-            script.write_text(
-                f"import sys\nfrom cases.adapters.make import main\nsys.exit(main(write={write}))\n", encoding="utf-8"
-            )
-            (status,) = run_scripts([script], build(lock, planned.cell.python))
-            said = [script.with_suffix(f".py.{end}").read_text(encoding="utf-8") for end in ("out", "err")]
-        yield planned.cell.id, status, "".join(said)
+        yield run_in(matrix, cases, cell, text)
+
+
+def run_in(matrix: Matrix, cases: tuple[Case, ...], cell: str, text: str) -> tuple[str, int, str]:
+    """Run a script in the one cell of a matrix that ``cell`` matches; return its id, the status, and what was printed.
+
+    Raises :class:`UsageError` where the cell cannot be resolved.
+    """
+    (planned,) = plan_run(matrix, cases, Selection(cells=(cell,)))
+    (lock,) = resolve_all([planned.cell], lock_book(matrix), relock=False)
+    if not isinstance(lock, Lock):
+        message = f"{planned.cell.id} cannot be resolved: {lock.words}; name another cell"
+        raise UsageError(message)
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "script.py"
+        script.write_text(text, encoding="utf-8")
+        (status,) = run_scripts([script], build(lock, planned.cell.python))
+        said = [script.with_suffix(f".py.{end}").read_text(encoding="utf-8") for end in ("out", "err")]
+    return planned.cell.id, status, "".join(said)
