@@ -64,7 +64,7 @@ VARIANTS = (
     Variants(
         axes={
             "model": ("gemma2",),
-            "method": ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning"),
+            "method": ("prompt_tuning", "prefix_tuning", "prefix_tuning_projection", "p_tuning", "lora"),
             "writer": ("0.18.1", "0.21.2"),
         },
     ),
