@@ -86,7 +86,8 @@ class Reached:
             with copied(overlay, "reached") as copy:
                 start = (copy / PACKAGE / "__init__.py").read_text(encoding="utf-8")
                 (copy / PACKAGE / TRACER.name).write_text(TRACER.read_text(encoding="utf-8"), encoding="utf-8")
-                write_source(copy, "__init__.py", start + f"\nfrom {PACKAGE} import {TRACER.stem} as _lines\n")
+                begin = f"\nfrom {PACKAGE} import {TRACER.stem} as _lines\n_lines.start()\n"
+                write_source(copy, "__init__.py", start + begin)
                 for first in range(0, len(missing), PART):
                     part = missing[first : first + PART]
                     records = worker.measure(cell, (copy, *others), part)

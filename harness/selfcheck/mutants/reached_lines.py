@@ -1,8 +1,8 @@
 """Record which lines of the package around this file each test runs; for a traced copy of peft alone.
 
-The copy has this file in it and imports it last. Under ``lines`` beside the package, each process writes a file: a
-line ``T name`` when pytest goes to another test, ``path:number`` for each line that runs there for the first time.
-Needs the standard library alone. A release that is measured never has it.
+The copy has this file in it, imports it last and calls :func:`start`. Under ``lines`` beside the package, each process
+writes a file: a line ``T name`` when pytest goes to another test, ``path:number`` for each line that runs there for the
+first time. Needs the standard library alone. A release that is measured never has it.
 """
 
 from __future__ import annotations
@@ -72,6 +72,3 @@ def start() -> None:
     recorder = Recorder()
     threading.settrace(recorder.call)
     sys.settrace(recorder.call)
-
-
-start()
