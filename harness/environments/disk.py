@@ -57,12 +57,10 @@ def entries(*, measure: bool = True) -> list[Entry]:
 
 
 def _entry(folder: Path, *, measure: bool) -> Entry | None:
-    """Look at one folder; None when another process has removed it meanwhile."""
+    """Look at one folder; None when another process removes it, or builds it anew, at this very moment."""
     try:
         return _looked_at(folder, measure=measure)
     except FileNotFoundError:
-        if folder.exists():
-            raise
         return None
 
 

@@ -14,7 +14,7 @@ _MADE: dict[Hashable, object] = {}
 
 
 def made_once(make: Callable[[], Made], *what: Hashable) -> Made:
-    """Return a deep copy of what ``make``, a function of a case, gave the first time that ``what`` was asked for here.
+    """Return a deep copy of what ``make``, a function of a case, gave when ``what`` was first asked for here.
 
     The first to ask has a copy as well, so that a variant gives the same alone, first, last, or in a process of its
     own. What ``make`` gives may depend on ``what`` alone. Raises what ``make`` raises, each time.

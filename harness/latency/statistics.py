@@ -96,7 +96,7 @@ def level_of(samples: Sequence[float], *, confidence: float = CONFIDENCE) -> tup
 
 def log_ratios(first: Sequence[float], second: Sequence[float]) -> list[float]:
     """Return the logarithm of second / first of each pair. Raises ``ValueError`` as :func:`ratio_of` does."""
-    return [log(after / before) for before, after in zip(first, second, strict=True)]
+    return [log(after) - log(before) for before, after in zip(first, second, strict=True)]
 
 
 def blocks_of(logs: Sequence[float], *, most: int = MOST_BLOCKS) -> list[float]:

@@ -107,7 +107,7 @@ def _weights(program: Program) -> str | None:
         if isinstance(one, ast.Constant) and isinstance(one.value, str) and _WEIGHTS.fullmatch(one.value)
     }
     if len(found) > 1 or ".safetensors" in found:
-        message = f"a script can bring the weights of one model, not of {sorted(found)}"
+        message = f"a script can bring one file of weights, not {sorted(found)}: no script can be made of that"
         raise CaseError(message)
     return found.pop() if found else None
 
