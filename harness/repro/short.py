@@ -33,10 +33,18 @@ _VIRTUAL = 10
 _ENCODER_DECODERS = frozenset({"t5", "bart"})
 _UNCACHED = frozenset({"workaround", "uncached"})
 _CLASSES = {
-    "bert": {"sequence": "BertForSequenceClassification", "token": "BertForTokenClassification"},
-    "roberta": {"sequence": "RobertaForSequenceClassification", "token": "RobertaForTokenClassification"},
+    "bert": {
+        "sequence": "BertForSequenceClassification",
+        "token": "BertForTokenClassification",
+        "question": "BertForQuestionAnswering",
+    },
+    "roberta": {
+        "sequence": "RobertaForSequenceClassification",
+        "token": "RobertaForTokenClassification",
+        "question": "RobertaForQuestionAnswering",
+    },
 }
-_TASKS = {"sequence": "SEQ_CLS", "token": "TOKEN_CLS"}
+_TASKS = {"sequence": "SEQ_CLS", "token": "TOKEN_CLS", "question": "QUESTION_ANS"}
 _METHODS = {
     "prompt_tuning": "PromptTuningConfig({prompt})",
     "prefix_tuning": "PrefixTuningConfig({prompt})",
@@ -59,7 +67,7 @@ class Template:
 
     ``says`` and ``body`` have places for the variant's facts. ``loud`` fills the weights with large numbers, so that
     every token counts. ``imports`` are lines beside the three libraries'. With ``bare`` the body makes model and
-    adapter by itself. ``fixed`` are options of the family's config.
+    adapter by itself. ``fixed`` are options of the family's config, ``task`` is that of an encoder's head.
     """
 
     says: str
@@ -69,6 +77,7 @@ class Template:
     bare: bool = False
     adapter_name: str = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    task: str = ""
 
 
 _FORWARD_LOOP = """\
@@ -311,6 +320,58 @@ assert torch.allclose(alone, together, atol=1e-4), "padding changes the embeddin
 )
 
 
+_MIXED = Template(
+    says="Each row of a batch is answered by its own adapter.",
+    body="""
+model.add_adapter("other", model.peft_config["default"])
+text = torch.randint(7, 60, (1, 12))
+model.set_adapter("other")
+expected = model(input_ids=text).logits
+model.set_adapter("default")
+found = model(input_ids=text.repeat(2, 1), adapter_names=["default", "other"]).logits[1:]
+print("largest difference of a logit:", (expected - found).abs().max().item())
+assert torch.allclose(expected, found, atol=1e-3), "the second row has the active adapter"
+""",
+)
+_QUESTION_TYPES = Template(
+    says="A question answerer uses the token types that it is given.",
+    task="question",
+    body="""
+text = torch.randint(7, 60, (1, 12))
+inputs = {"input_ids": text, "attention_mask": torch.ones_like(text)}
+first, second = torch.zeros_like(text), (torch.arange(12) > 5).long()[None]
+found = [model(**inputs, token_type_ids=types).start_logits for types in (first, second)]
+print("largest difference of a logit:", (found[0] - found[1]).abs().max().item())
+assert not torch.allclose(*found), "the token types are not used"
+""",
+)
+_QUESTION_LOSS = Template(
+    says="The loss of a question answerer is that of the text's places, before which the prompt stands.",
+    task="question",
+    body="""
+text, place = torch.randint(7, 60, (1, 12)), torch.tensor([4])
+inputs = {"input_ids": text, "attention_mask": torch.ones_like(text)}
+output = model(**inputs, start_positions=place, end_positions=place)
+moved = place + output.start_logits.shape[1] - 12
+logits = (output.start_logits, output.end_logits)
+expected = sum(torch.nn.functional.cross_entropy(one, moved) for one in logits) / 2
+print("loss:", output.loss.item(), "of the text's places:", expected.item())
+assert torch.allclose(output.loss, expected), "the places are the prompt's"
+""",
+)
+_CPT_TYPES = Template(
+    says="Types that the caller gives are left as they are.",
+    body="""
+text = torch.randint(7, 60, (1, 12))
+types = torch.ones_like(text)
+kept = types.clone()
+model(input_ids=text, attention_mask=torch.ones_like(text), labels=text, input_type_mask=types)
+print("types:", types.tolist())
+assert torch.equal(types, kept), "the caller's own tensor is changed"
+""",
+)
+
+
 def template_of(case: str, variant: Mapping[str, str]) -> Template | None:  # noqa: C901, PLR0911, PLR0912 - one case a line or two
     """Return the template for a variant of a case; None where there is none."""
     aspect, model, layout = variant.get("aspect"), variant.get("model"), variant.get("layout", variant.get("padding"))
@@ -349,6 +410,12 @@ def template_of(case: str, variant: Mapping[str, str]) -> Template | None:  # no
             return _CPT_STEP
         case "training_gradients" if aspect == "all_used" and model in _ENCODER_DECODERS:
             return _ALL_USED
+        case "mixed_batch" if aspect == "forward":
+            return _MIXED
+        case "question_answering" if aspect in {"typed", "loss"}:
+            return _QUESTION_TYPES if aspect == "typed" else _QUESTION_LOSS
+        case "forward_arguments" if variant.get("method") == "cpt" and aspect == "unchanged":
+            return _CPT_TYPES
         case "sentence_transformer_pooling" if variant["attach"] in {"add_adapter", "load_adapter"}:
             return _ADD_ADAPTER
         case "sentence_transformer_pooling" if variant["attach"] in {"modules", "module_model"}:
@@ -369,7 +436,8 @@ def short_script(case: Case, variant: Mapping[str, str], lock: Lock, python: str
 def code(template: Template, variant: Mapping[str, str], *, seed: int) -> str:
     """Write the Python of a template for a variant: imports, the model, the adapter, and what is asked of it."""
     family = variant.get("model", "bert")
-    task = variant.get("task", "sequence" if template is _LOADED and family in _CLASSES else "")
+    headed = "sequence" if template is _LOADED and family in _CLASSES else template.task
+    task = variant.get("task", headed)
     made = families()[family]
     model = _CLASSES[family][task] if task else made["model"]
     options = {**made["options"], **template.fixed}
