@@ -139,6 +139,7 @@ assert torch.equal(alone[:, -6:], padded[:, -6:]), "padding changes the answer"
 """,
 )
 _LOADED = Template(
+    task="sequence",
     says="Weights that are loaded into the model which was trained answer as they did when they were saved.",
     imports=("import tempfile",),
     body="""
@@ -436,8 +437,7 @@ def short_script(case: Case, variant: Mapping[str, str], lock: Lock, python: str
 def code(template: Template, variant: Mapping[str, str], *, seed: int) -> str:
     """Write the Python of a template for a variant: imports, the model, the adapter, and what is asked of it."""
     family = variant.get("model", "bert")
-    headed = "sequence" if template is _LOADED and family in _CLASSES else template.task
-    task = variant.get("task", headed)
+    task = variant.get("task", template.task if family in _CLASSES else "")
     made = families()[family]
     model = _CLASSES[family][task] if task else made["model"]
     options = {**made["options"], **template.fixed}

@@ -118,10 +118,10 @@ def for_others(answer: Answer) -> Answer:
 
 def read_history() -> dict[str, dict[str, Any]]:
     """Read what is published of commits: the JSON of ``against`` by the beginning of the hash."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder().glob("*.json"))}
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(history_folder().glob("*.json"))}
 
 
-def folder() -> Path:
+def history_folder() -> Path:
     """Return the folder of what is published of commits, a file for each."""
     return REFERENCE / "history"
 

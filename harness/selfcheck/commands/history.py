@@ -38,7 +38,7 @@ def history(*, repo: str, pulls: Sequence[int], all_variants: bool, fresh: bool,
     from harness.against.render import answer_of, terminal
     from harness.bisect.repository import Repository
     from harness.paths import ROOT, write_whole
-    from harness.selfcheck.history import HISTORY, folder, for_others, page, read_history
+    from harness.selfcheck.history import HISTORY, for_others, history_folder, page, read_history
 
     chosen = [one for one in HISTORY if not pulls or one.pull in pulls]
     if unknown := set(pulls) - {one.pull for one in chosen}:
@@ -47,13 +47,14 @@ def history(*, repo: str, pulls: Sequence[int], all_variants: bool, fresh: bool,
     repository = None
     failures = []
     for one in chosen:
-        path = folder() / f"{one.commit}.json"
+        path = history_folder() / f"{one.commit}.json"
         if path.is_file() and not fresh:
             continue
         repository = repository or Repository(repo)
         told = _measure(one, repository, quick=not (all_variants and one.touched), jobs=jobs)
-        click.echo(f"#{one.pull}, {one.about}\n{terminal(answer_of(told))}")
-        data = {**asdict(for_others(answer_of(told))), "transformers": _transformers(told)}
+        answer = answer_of(told)
+        click.echo(f"#{one.pull}, {one.about}\n{terminal(answer)}")
+        data = {**asdict(for_others(answer)), "transformers": _transformers(told)}
         if not told.difference.count:
             failures.append(f"#{one.pull} could not be compared: {'; '.join(told.difference.missing)}")
             continue
