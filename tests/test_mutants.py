@@ -17,7 +17,14 @@ from harness.errors import InputError
 from harness.interface import Outcome
 from harness.selfcheck.mutants.measure import ROUNDS, Results, Verdict, after, in_turn, rounds, statement_lines
 from harness.selfcheck.mutants.operators import generated, sample
-from harness.selfcheck.mutants.planted import Mutant, copied, read_equivalents, read_mutants, write_source
+from harness.selfcheck.mutants.planted import (
+    Mutant,
+    copied,
+    expect_plantable,
+    read_equivalents,
+    read_mutants,
+    write_source,
+)
 from harness.selfcheck.mutants.reached import _read_lines
 from harness.selfcheck.mutants.table import table
 
@@ -138,6 +145,23 @@ def record(outcome: Outcome, name: str = "gpt2") -> VariantRecord:
         run="r", time="t", cell=CellFacts(id="c", python="3.11"), machine=Machine(), key=name, case="case",
         document=None, variant={"model": name}, outcome=outcome, message="said",
     )  # fmt: skip
+
+
+def test_every_fault_without_a_place_is_named_before_one_is_planted(tmp_path: Path) -> None:
+    """A file that a release does not have, and a text that it has not: both in one refusal."""
+    (tmp_path / "a.py").write_text(SOURCE, encoding="utf-8")
+    here, gone = mutant("total = 1", "total = 2"), mutant("nowhere", "x")
+    elsewhere = replace(here, name="far", file="b.py")
+
+    def source(file: str) -> str:
+        return (tmp_path / file).read_text(encoding="utf-8")
+
+    here = replace(here, file="a.py")
+    expect_plantable([here], source, "peft 1")
+    with pytest.raises(InputError) as refused:
+        expect_plantable([here, replace(gone, file="a.py"), elsewhere], source, "peft 1")
+    assert "occurs 0 times" in str(refused.value)
+    assert "mutant far: there is no b.py" in str(refused.value)
 
 
 def test_an_oracle_counts_before_an_exception() -> None:

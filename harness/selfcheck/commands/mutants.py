@@ -48,7 +48,7 @@ def mutants(
     from harness.matrix.cases import load_cases
     from harness.matrix.read import load_matrix
     from harness.selfcheck.mutants.measure import CASES, CELLS, Release, Results
-    from harness.selfcheck.mutants.planted import read_mutants
+    from harness.selfcheck.mutants.planted import expect_plantable, read_mutants
     from harness.selfcheck.mutants.table import DOCUMENT, table
 
     by_hand, results = read_mutants(), Results()
@@ -63,9 +63,10 @@ def mutants(
         asked = results.watchers() if quick else None
         release = Release(load_matrix("references"), load_cases(), cell, expression=case or CASES, names=asked)
         try:
+            here = [one for one in by_hand if release.version in one.releases]
+            expect_plantable(here, release.source, f"peft {release.version}")
             outcomes = Counter(release.trace().values())
             click.echo(f"peft {release.version} ({release.beside}) without a fault: {_counted(outcomes)}")
-            here = [one for one in by_hand if release.version in one.releases]
             chosen = [one for one in here if any(fnmatch.fnmatch(one.name, name) for name in names or ("*",))]
             click.echo(f"{len(chosen)} faults by hand, {count} by a program with seed {seed}")
             told += _plant(release, chosen, results, "by hand", afresh=afresh)

@@ -18,7 +18,7 @@ from harness.environments.scratch import scratch_folder
 from harness.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 PACKAGE = "peft"
 BY_HAND = Path(__file__).parent / "by_hand"
@@ -114,6 +114,23 @@ def read_mutants(folder: Path = BY_HAND) -> tuple[Mutant, ...]:
                 equivalent=entry.get("equivalent", ""),
             )
     return tuple(found.values())
+
+
+def expect_plantable(mutants: Iterable[Mutant], source: Callable[[str], str], release: str) -> None:
+    """Raise :class:`InputError` that names every mutant without its one place in a release, before any is planted.
+
+    ``source`` reads a file of the release and raises ``FileNotFoundError`` where there is none.
+    """
+    problems = []
+    for one in mutants:
+        try:
+            one.apply(source(one.file))
+        except FileNotFoundError:
+            problems.append(f"mutant {one.name}: there is no {one.file}; narrow its releases")
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        raise InputError(release, "\n  ".join(("faults that cannot be planted:", *problems)))
 
 
 def read_equivalents(path: Path = EQUIVALENT) -> dict[str, str]:
