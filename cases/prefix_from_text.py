@@ -132,8 +132,8 @@ def _composed(trial: Trial) -> None:
         expect_logits(trial, what, by_forward(loaded, trial.model, batch), by_hand)
 
     parts = []
-    # Nothing of the second one is frozen.
-    for place, (length, frozen) in enumerate(((6, 2), (9, 0))):
+    # What is frozen of the second one is frozen no longer.
+    for place, (length, frozen) in enumerate(((6, 2), (9, 1))):
         folder = trial.scratch / str(place)
         adapted(trial, virtual_tokens=length, seed=7 + place, num_frozen_tokens=frozen).save_pretrained(folder)
         parts.append(in_file(folder, trial.method))

@@ -150,16 +150,15 @@ def record(outcome: Outcome, name: str = "gpt2") -> VariantRecord:
 def test_every_fault_without_a_place_is_named_before_one_is_planted(tmp_path: Path) -> None:
     """A file that a release does not have, and a text that it has not: both in one refusal."""
     (tmp_path / "a.py").write_text(SOURCE, encoding="utf-8")
-    here, gone = mutant("total = 1", "total = 2"), mutant("nowhere", "x")
+    here, gone = mutant("LIMIT = 3", "LIMIT = 4"), mutant("nowhere", "x")
     elsewhere = replace(here, name="far", file="b.py")
 
     def source(file: str) -> str:
         return (tmp_path / file).read_text(encoding="utf-8")
 
-    here = replace(here, file="a.py")
     expect_plantable([here], source, "peft 1")
     with pytest.raises(InputError) as refused:
-        expect_plantable([here, replace(gone, file="a.py"), elsewhere], source, "peft 1")
+        expect_plantable([here, gone, elsewhere], source, "peft 1")
     assert "occurs 0 times" in str(refused.value)
     assert "mutant far: there is no b.py" in str(refused.value)
 

@@ -21,7 +21,6 @@ from harness.interface import Outcome, variant_id, with_defaults
 from harness.machine import machine_facts
 from harness.matrix.cases import select_variants
 from harness.matrix.plan import Selection, plan_run
-from harness.packages import PACKAGES
 from harness.paths import cache_folder, reports_folder
 from harness.run.keys import key_of
 from harness.run.pipeline import resolve_all
@@ -129,7 +128,7 @@ class Release:
             message = f"{planned.cell.id} cannot be resolved: {lock.words}; name another cell"
             raise UsageError(message)
         self.version = lock.versions[PACKAGE]
-        self.beside = ", ".join(f"{name} {lock.versions[name]}" for name in PACKAGES[1:3] if name in lock.versions)
+        self.beside = f"transformers {lock.versions['transformers']}"
         self._quick = names is not None
         self._facts = cell_facts(planned.cell, matrix.name, lock)
         self._environment = build(lock, planned.cell.python)
