@@ -23,6 +23,7 @@ from harness.kit import (
     greedy_by_forward,
     greedy_by_generate,
     interleave,
+    made_once,
     make_model,
     same_tokens,
 )
@@ -48,12 +49,25 @@ VARIANTS = (
 def check(trial: Trial, benchmark: Any) -> None:
     """Compare cached, uncached and forward-loop tokens, and with the base model's."""
     device = trial.torch_device()
-    base = make_model(trial.model, device=device, trained=False)
     ids = encode(QUESTION, device=device)
     mask = torch.ones_like(ids)
-    base_tokens, _ = greedy_by_forward(base, ids, mask, new_tokens=NEW_TOKENS)
-    model = attach(base, trial.method, virtual_tokens=VIRTUAL_TOKENS)
-    reference, margin = greedy_by_forward(model, ids, mask, new_tokens=NEW_TOKENS)
+
+    def prompted() -> Any:
+        return attach(
+            make_model(trial.model, device=device, trained=False), trial.method, virtual_tokens=VIRTUAL_TOKENS
+        )
+
+    def alone() -> torch.Tensor:
+        base = make_model(trial.model, device=device, trained=False)
+        return greedy_by_forward(base, ids, mask, new_tokens=NEW_TOKENS)[0]
+
+    def by_forward() -> tuple[torch.Tensor, float]:
+        return greedy_by_forward(prompted(), ids, mask, new_tokens=NEW_TOKENS)
+
+    # Neither depends on the aspect, and the base's answer not on the method.
+    base_tokens = made_once(alone, trial.model, str(device))
+    reference, margin = made_once(by_forward, trial.model, trial.method, str(device))
+    model = prompted()
     trial.evidence.update(
         input_tokens=ids.shape[1],
         virtual_tokens=VIRTUAL_TOKENS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from copy import deepcopy
 
 import pytest
@@ -36,6 +37,13 @@ def test_the_copy_is_of_all_that_hangs_together() -> None:
     assert made["in"] is made["out"]
     assert made["in"] is not weight
     assert deepcopy(made) == made
+
+
+def test_what_is_drawn_leaves_no_trace() -> None:
+    """Who is first to ask draws the same afterwards as who comes later."""
+    before = random.getstate()
+    made_once(random.random, "drawn")
+    assert random.getstate() == before
 
 
 def test_what_raises_is_asked_again() -> None:

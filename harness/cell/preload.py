@@ -50,6 +50,7 @@ _SOMETIMES = (
     "torch._dynamo",
     "torch.distributed.tensor",
     "accelerate",
+    "huggingface_hub.hf_file_system",
     "datasets",
     "scipy.stats",
     "sklearn.metrics",

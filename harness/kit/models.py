@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from harness.kit.families import FAMILIES, IMAGE_SIZE, LOUD_POSITIONS, UNTRAINED_SEEDS, UNTRAINED_STD
 from harness.kit.outcomes import Unsupported
+from harness.kit.shared import made_once
 from harness.kit.tokens import encode
 
 if TYPE_CHECKING:
@@ -101,13 +102,22 @@ def make_model(
     before the last one changes its answer, so a prompt that is dropped cannot go unseen.
     ``model_class`` takes another head (``BertForSequenceClassification``): its weights that the
     file does not have are filled by :func:`fill`. Where real weights are in use for the family
-    they are loaded, trained or not. Raises ``RuntimeError`` when
-    the file's weights do not all fit the model.
+    they are loaded, trained or not; a tiny model is made once in a process, and each caller has a copy of its own.
+    Raises ``RuntimeError`` when the file's weights do not all fit the model.
     """
+    name = model_class or FAMILIES[family].model
     if family in IN_USE:
-        return load_checkpoint(family, model_class or FAMILIES[family].model, device=device, **overrides)
+        return load_checkpoint(family, name, device=device, **overrides)
+
+    def make() -> Any:
+        return _make(family, name, trained=trained, **overrides).to(device=device, dtype=dtype).eval()
+
+    return made_once(make, family, name, str(device), dtype, trained, repr(sorted(overrides.items())))
+
+
+def _make(family: str, name: str, *, trained: bool, **overrides: Any) -> Any:
     config = make_model_config(family, **overrides)
-    model = getattr(transformers, model_class or FAMILIES[family].model)(config)
+    model = getattr(transformers, name)(config)
     if trained:
         load_weights(model, CHECKPOINTS / f"{family}.safetensors")
     else:
@@ -117,7 +127,7 @@ def make_model(
         if family in LOUD_POSITIONS:
             fill(model, seed=seed, std=LOUD_POSITIONS[family], only=lambda name: name.endswith("positions.weight"))
         model.tie_weights()
-    return model.to(device=device, dtype=dtype).eval()
+    return model
 
 
 def image_inputs(family: str, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
