@@ -54,6 +54,16 @@ class Box:
             lid=self.lid,
             size=(1, 2),
         )
+
+
+def last(numbers, total):
+    """Index by slices, and stand in brackets."""
+    numbers[:, :1] = str(total, *numbers, base=(numbers[1:, 2:]))
+    if not (
+        total
+        or numbers
+    ):
+        return numbers
 '''
 EVERYTHING = set(range(1, SOURCE.count("\n") + 1))
 REACHED = Verdict(release="1", name="m", digest="d", lines="a.py:1", caught="missed")

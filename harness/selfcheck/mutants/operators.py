@@ -143,10 +143,9 @@ def _of_expression(source: Source, tree: ast.expr) -> Iterator[Change]:  # noqa:
                 yield _between(source, left, right, _COMPUTED[type(op)], "operator")
             case ast.BoolOp(op=op, values=[left, right]):
                 yield _between(source, left, right, "and" if isinstance(op, ast.Or) else "or", "logic")
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                yield _replaced(source, node, source.of(operand), "negated")
-            case ast.UnaryOp(op=ast.Invert(), operand=operand):
-                yield _replaced(source, node, source.of(operand), "negated")
+            case ast.UnaryOp(op=ast.Not() | ast.Invert(), operand=operand):
+                # In brackets: its own do not belong to it, and it may be of several lines.
+                yield _replaced(source, node, f"({source.of(operand)})", "negated")
             case ast.Constant(value=bool(value)):
                 yield _replaced(source, node, str(not value), "constant")
             case ast.Constant(value=int(value) | float(value)):
@@ -154,12 +153,19 @@ def _of_expression(source: Source, tree: ast.expr) -> Iterator[Change]:  # noqa:
             case ast.IfExp(body=body, orelse=orelse):
                 yield _replaced(source, node, f"({source.of(orelse)})", "one branch")
                 yield _replaced(source, node, f"({source.of(body)})", "one branch")
-            case ast.Tuple(elts=[first, second]) if isinstance(node.ctx, ast.Load):
+            case ast.Tuple(elts=[first, second]) if isinstance(node.ctx, ast.Load) and not _slices(node):
                 yield _replaced(source, node, f"({source.of(second)}, {source.of(first)})", "exchanged")
-            case ast.Call(args=arguments, keywords=[*_, ast.keyword(arg=str()) as last]) if arguments:
+            case ast.Call(args=arguments, keywords=[*_, ast.keyword(arg=str()) as last]) if (
+                arguments and source.text[source.begin(last.value) - 1] != "("
+            ):
                 # Up to the end of the argument before it, so that no comma is left.
                 before = node.keywords[-2].value if len(node.keywords) > 1 else arguments[-1]
                 yield Change(kind="argument left out", start=source.end(before), end=source.end(last.value), after="")
+
+
+def _slices(node: ast.Tuple) -> bool:
+    """Return whether a tuple is an index of slices: in brackets of its own it is no Python."""
+    return any(isinstance(one, ast.Slice) for one in node.elts)
 
 
 def _between(source: Source, left: ast.expr, right: ast.expr, operator: str, kind: str) -> Change:
