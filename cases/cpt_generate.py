@@ -20,10 +20,12 @@ from harness.kit import (
     encode,
     expect_prompt_used,
     expect_same_generation,
+    far,
     greedy_by_forward,
     make_adapter_config,
     make_model,
     make_tokenizer,
+    near,
 )
 
 DOCUMENT = None
@@ -70,8 +72,9 @@ def check(trial: Trial) -> None:
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     with torch.no_grad():
         logits = model(**inputs).logits[:, -1]
-    trial.evidence["distance"] = float((logits - wanted).abs().max())
-    trial.expect(trial.evidence["distance"] < TOLERANCE, "the prompt is not the words that it was made of")
+    trial.expect(
+        near(trial, "logits", far(logits, wanted), TOLERANCE), "the prompt is not the words that it was made of"
+    )
     if trial.aspect in {"cached", "workaround"}:
         expect_prompt_used(trial, reference, base_tokens, margin=margin)
         expect_same_generation(trial, model, reference, base_tokens, use_cache=trial.aspect == "cached", **inputs)

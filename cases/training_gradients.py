@@ -29,6 +29,7 @@ from harness.kit import (
     in_memory,
     make_adapter_config,
     make_batch,
+    near,
     task_inputs,
     wanted_by_forward,
 )
@@ -141,14 +142,17 @@ def _gradients(trial: Trial) -> None:
     rows = zip(batch.rows, batch.tasks, strict=True)
     torch.stack([_weighed(by_hand.differentiable(row, task=int(task))) for row, task in rows]).sum().backward()
     trial.expect(bool(names), "nothing is trainable")
+    # All of them before the first verdict: one that is known to be amiss hides no other.
+    problems = []
     for name, parameter in _trainable(model).items():
         wanted = leaves[name].grad
         if trial.method == "cpt":
             wanted = wanted * _may_change(stored.facts).to(wanted.device)
-        trial.expect(parameter.grad is not None, f"{name} has no gradient")
-        apart = far(parameter.grad, wanted) / max(float(wanted.abs().max()), 1e-12)
-        trial.evidence[name] = apart
-        trial.expect(apart < SHARE, f"the gradient of {name} is not the definition's")
+        if parameter.grad is None:
+            problems.append(f"{name} has no gradient")
+        elif not near(trial, name, far(parameter.grad, wanted) / max(float(wanted.abs().max()), 1e-12), SHARE):
+            problems.append(f"the gradient of {name} is not the definition's")
+    trial.expect(not problems, "; ".join(problems))
 
 
 def _save_between(trial: Trial, model: Any, stored: Stored) -> None:

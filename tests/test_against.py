@@ -131,6 +131,21 @@ def test_a_count_is_told_exactly() -> None:
     assert flip_of(one, replace(one, duration_s=50.0)) is None
 
 
+def test_a_wrong_answer_that_is_wrong_otherwise_is_told() -> None:
+    """By its distance from the reference, where its words are the same; as far as before is no difference."""
+    far, farther, rounded = (
+        replace(record(OLD, Outcome.WRONG, variant=LLAMA), message="wrong", evidence={"distances": {"logits": share}})
+        for share in (12.0, 30.0, 12.1)
+    )
+    assert flip_of(far, rounded) is None
+    flip = flip_of(far, farther)
+    assert flip is not None
+    assert flip.change is Change.OTHERWISE
+    text = render(told_of(difference([far], [farther])), Format.TERMINAL, table=True)
+    assert "another answer than before" in text
+    assert "logits off by 12 | 30 times what is allowed" in text
+
+
 def test_a_cell_that_cannot_be_imported_is_one_difference() -> None:
     """Not one for each of its variants, and it breaks something."""
     before = [record(OLD, "passed", variant={**LLAMA, "model": model}) for model in FAMILIES]

@@ -25,7 +25,7 @@ from harness.selfcheck.mutants.planted import (
     read_mutants,
     write_source,
 )
-from harness.selfcheck.mutants.reached import _read_lines
+from harness.selfcheck.mutants.reached import Gave, _read_lines
 from harness.selfcheck.mutants.table import table
 
 if TYPE_CHECKING:
@@ -176,8 +176,9 @@ def test_every_fault_without_a_place_is_named_before_one_is_planted(tmp_path: Pa
 def test_an_oracle_counts_before_an_exception() -> None:
     """Whichever came first; what is neither changes nothing."""
     error, wrong, passed = (record(outcome, str(outcome)) for outcome in (Outcome.ERROR, Outcome.WRONG, Outcome.PASSED))
-    assert after(REACHED, [passed], 1).caught == "missed"
-    raised = after(REACHED, [passed, error], 2)
+    assert after(REACHED, [], 1).caught == "missed"
+    assert after(REACHED, [passed], 1).caught == "oracle", "it is wrong without the fault"
+    raised = after(REACHED, [error], 2)
     assert (raised.caught, raised.by, raised.asked) == ("error", "case[error]", 2)
     seen = after(raised, [error, wrong], 2)
     assert (seen.caught, seen.by, seen.key, seen.asked) == ("oracle", "case[wrong]", "wrong", 4)
@@ -221,6 +222,23 @@ def test_an_earlier_verdict_stands_where_nothing_has_changed(
 ) -> None:
     """A fault that was seen was seen, however few were asked; a miss counts for those that were asked."""
     assert replace(REACHED, **known).settles(replace(REACHED, **new), asked) is settled
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words", "share", "otherwise"),
+    [
+        ("passed", "", 0.1, True),
+        ("wrong", "off", 12.1, False),
+        ("wrong", "off", 30.0, True),
+        ("wrong", "off again", 12.0, True),
+        ("error", "off", 12.0, True),
+    ],
+)
+def test_a_known_failure_hides_no_new_one(outcome: str, words: str, share: float, *, otherwise: bool) -> None:
+    """What is wrong without the fault shows it by other words, or by another distance from its reference."""
+    gave = Gave(outcome=Outcome.WRONG, message="off", distances={"logits": 12.0})
+    found = replace(record(Outcome(outcome), "k"), message=words, evidence={"distances": {"logits": share}})
+    assert gave.is_otherwise(found) is otherwise
 
 
 @given(salt=st.text(max_size=3), count=st.integers(0, 20))

@@ -31,7 +31,10 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class AnsweredFlip:
-    """A variant that changed. ``counts`` has the exact counts that differ, before and after."""
+    """A variant that changed. ``counts`` has the exact counts that differ, before and after.
+
+    ``distances`` are those of a wrong answer from its reference that differ, in multiples of what is allowed.
+    """
 
     change: str
     breaks: bool
@@ -41,6 +44,7 @@ class AnsweredFlip:
     before: Side
     after: Side
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    distances: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

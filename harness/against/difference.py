@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from harness.contracts.record import FAILED, MEASURED, StateRecord, VariantRecord
 from harness.interface import Outcome, variant_id
 from harness.judge.causes import OTHER_ANSWER, mechanism_of
+from harness.judge.distances import distances_that_differ
 from harness.latency.verdicts import COUNTERS
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 Place = tuple[str, ...]
 
+FARTHER = "another answer than before"
+"""Of what was wrong and is wrong, by its distance from the reference."""
+
 
 class Change(StrEnum):
     """What became of a variant, the gravest first."""
@@ -32,6 +36,7 @@ class Change(StrEnum):
     UNSUPPORTED = "newly unsupported"
     """It could be asked, and cannot any more."""
     OTHERWISE = "fails otherwise"
+    """Its outcome, its words or how far it is from its reference are others."""
     SUPPORTED = "newly supported"
     """It could not be asked, and can."""
     MENDED = "mended"
@@ -51,6 +56,7 @@ class Flip:
     before: Record
     after: Record
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    distances: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -171,6 +177,7 @@ def difference(before: Iterable[Record], after: Iterable[Record], companion: str
 def flip_of(before: VariantRecord, after: VariantRecord, companion: str = "") -> Flip | None:
     """Return what changed in one variant; None when nothing did."""
     counts: Mapping[str, tuple[int, int]] = {}
+    apart: Mapping[str, tuple[float, float]] = {}
     match (_state(before), _state(after)):
         case (Outcome.PASSED, Outcome.ERROR):
             change = Change.BROKEN
@@ -183,7 +190,8 @@ def flip_of(before: VariantRecord, after: VariantRecord, companion: str = "") ->
         case (Outcome.UNSUPPORTED, _):
             change = Change.SUPPORTED
         case (Outcome.ERROR, Outcome.ERROR):
-            if how_it_fails(before) == how_it_fails(after):
+            apart = distances_that_differ(before, after)
+            if how_it_fails(before) == how_it_fails(after) and not apart:
                 return None
             change = Change.OTHERWISE
         case _:
@@ -194,7 +202,7 @@ def flip_of(before: VariantRecord, after: VariantRecord, companion: str = "") ->
             change = Change.COSTS_MORE if second > first else Change.COSTS_LESS
     return Flip(
         change=change, companion=companion, case=after.case, variant=after.variant, before=before, after=after,
-        counts=counts,
+        counts=counts, distances=apart,
     )  # fmt: skip
 
 
@@ -275,7 +283,8 @@ def _words(one: Flip) -> tuple[str, str]:
     if one.counts:
         rises = ", ".join(one.counts)
         return rises, rises
-    return _side(one.before), _side(one.after)
+    before, after = _side(one.before), _side(one.after)
+    return before, f"{after}, {FARTHER}" if one.distances and before == after else after
 
 
 def _side(record: Record) -> str:

@@ -112,7 +112,7 @@ def terminal(answer: Answer, *, table: bool = False) -> str:
         lines += ["", f"{cause.change.upper()} {len(cause.variants)} x {_title(cause)}"]
         lines += [f"  beside  {name}" for name in cause.companions if name]
         lines += [f"  before  {cause.example_before}", f"  after   {cause.example_after}"]
-        lines += [f"  counts  {line}" for line in _counts(cause)]
+        lines += [f"  numbers {line}" for line in _numbers(cause.variants[0])]
         lines.append(f"  e.g.    {cause.example}{_others(cause)}")
         lines += [f"  script  {cause.script}"] if cause.script else []
     if len(answer.causes) > _CAUSES:
@@ -151,8 +151,10 @@ def _title(cause: AnsweredCause) -> str:
             return cause.after
 
 
-def _counts(cause: AnsweredCause) -> list[str]:
-    return [f"{name} {before} | {after}" for name, (before, after) in cause.variants[0].counts.items()]
+def _numbers(one: AnsweredFlip) -> list[str]:
+    """Say what differs in numbers: exact counts, or how far a wrong answer is from its reference."""
+    counts = [f"{name} {before} | {after}" for name, (before, after) in one.counts.items()]
+    return counts + [f"{name} off by {old} | {new} times what is allowed" for name, (old, new) in one.distances.items()]
 
 
 def _others(cause: AnsweredCause) -> str:
@@ -171,9 +173,9 @@ def _words(record: Record, mechanism: str) -> str:
 
 
 def _row(one: AnsweredFlip) -> str:
-    counts = ", ".join(f"{name} {before} | {after}" for name, (before, after) in one.counts.items())
+    told = ", ".join(_numbers(one))
     name = f"{one.case}:{variant_id(one.variant)}" if one.variant else one.case
-    what = counts or f"{one.before.result} -> {one.after.result}"
+    what = told or f"{one.before.result} -> {one.after.result}"
     return f"{one.change}: {name} {what}" + (f" beside {one.companion}" if one.companion else "")
 
 
@@ -213,7 +215,7 @@ def _comment_part(cause: AnsweredCause) -> str:
         f"- before: `{_code(cause.example_before)}`",
         f"- after: `{_code(cause.example_after)}`",
     ]
-    lines += [f"- `{_code(line)}`" for line in _counts(cause)]
+    lines += [f"- `{_code(line)}`" for line in _numbers(cause.variants[0])]
     lines.append(f"- e.g. `{_code(cause.example + _others(cause))}`")
     lines += [f"- beside `{_code(name)}`" for name in cause.companions if name]
     if cause.again:
@@ -326,4 +328,5 @@ def _flip(one: Flip) -> AnsweredFlip:
         before=Side(result=one.before.result, words=one.before.words),
         after=Side(result=one.after.result, words=one.after.words),
         counts=dict(one.counts),
+        distances={name: (f"{old:.3g}", f"{new:.3g}") for name, (old, new) in one.distances.items()},
     )

@@ -89,6 +89,7 @@ if TYPE_CHECKING:
         greedy_by_decoder,
         greedy_by_forward,
         greedy_by_generate,
+        near,
         same_tokens,
         samples_by_forward,
     )

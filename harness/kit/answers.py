@@ -14,7 +14,7 @@ import torch
 from harness.kit.counters import counted
 from harness.kit.methods import LORA, attach, make_adapter_config
 from harness.kit.models import fill, make_model
-from harness.kit.oracles import first_difference, greedy_by_forward, same_tokens
+from harness.kit.oracles import first_difference, greedy_by_forward, near, same_tokens
 from harness.kit.outcomes import Unsupported, message
 from harness.kit.tokens import encode
 
@@ -119,9 +119,9 @@ def far(first: torch.Tensor, second: torch.Tensor) -> float:
 
 def expect_near(trial: Trial, who: str, found: torch.Tensor, wanted: torch.Tensor, *, tolerance: float = 1e-3) -> None:
     """Raise :class:`WrongAnswer` unless two tensors agree within ``tolerance``; record their distance as ``who``."""
-    apart = far(found, wanted)
-    trial.evidence[who] = apart if apart != float("inf") else [list(found.shape), list(wanted.shape)]
-    trial.expect(apart < tolerance, f"{who}: the answer is another one")
+    if found.shape != wanted.shape:
+        trial.evidence[who] = [list(found.shape), list(wanted.shape)]
+    trial.expect(near(trial, who, far(found, wanted), tolerance), f"{who}: the answer is another one")
 
 
 def expect_equal(
@@ -133,8 +133,7 @@ def expect_equal(
     them by 0.1.
     """
     trial.expect(found.shape == wanted.shape, f"{otherwise} (another shape)")
-    trial.evidence["distance"] = float((found - wanted).abs().max())
-    trial.expect(trial.evidence["distance"] < tolerance, otherwise)
+    trial.expect(near(trial, "answer", far(found, wanted), tolerance), otherwise)
 
 
 def adapter_config(trial: Trial, virtual_tokens: int) -> Any:

@@ -78,6 +78,16 @@ def greedy_by_generate(
         return output[:, -new_tokens:]
 
 
+def near(trial: Trial, what: str, apart: float, allowed: float) -> bool:
+    """Keep how far an answer is from its reference, as a multiple of what is allowed; return whether that is below 1.
+
+    It stands in the record under ``distances``, also where the check ends before or after it: what is wrong and becomes
+    wrong otherwise is told by its distance (:mod:`harness.judge.distances`).
+    """
+    trial.evidence.setdefault("distances", {})[what] = apart / allowed
+    return apart < allowed
+
+
 def same_tokens(first: torch.Tensor, second: torch.Tensor) -> bool:
     """Return whether two token tensors agree in shape and in every token."""
     return first.shape == second.shape and bool((first == second).all())

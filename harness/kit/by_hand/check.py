@@ -15,6 +15,7 @@ from harness.kit.by_hand.references import ENCODER_DECODERS, ENCODERS, PREFIXES,
 from harness.kit.families import LORA_TARGETS
 from harness.kit.methods import LORA, TASKS, attach
 from harness.kit.models import image_inputs, make_model
+from harness.kit.oracles import near
 from harness.kit.outcomes import Unsupported, message
 from harness.kit.tokens import encode
 
@@ -286,12 +287,11 @@ def expect_logits(
     Raises :class:`~harness.kit.outcomes.WrongAnswer`.
     """
     dtype, of = dtype or trial.variant.get("dtype", "float32"), (trial.model, trial.method)
-    apart = trial.evidence[what] = distance(found, wanted, dtype=dtype, of=of)
-    if apart <= 1.0:
+    if near(trial, what, distance(found, wanted, dtype=dtype, of=of), 1.0):
         return
     for name, reading in (otherwise or {}).items():
-        other = trial.evidence[f"{what}, if {name}"] = distance(found, reading(), dtype=dtype, of=of)
-        trial.expect(other > 1.0, f"{what}: {name}")
+        is_that = near(trial, f"{what}, if {name}", distance(found, reading(), dtype=dtype, of=of), 1.0)
+        trial.expect(not is_that, f"{what}: {name}")
     trial.expect(False, f"{what}: not what the stored numbers give by hand")  # noqa: FBT003
 
 

@@ -70,11 +70,11 @@ FIRST = 6
 class Verdict:
     """What became of one mutant in one release.
 
-    ``caught`` is ``oracle`` (a variant that passes without the fault is ``wrong``), ``error`` (none is, but one
-    raises, crashes or hangs), ``missed``, ``unreached`` (no variant runs its lines) or ``equivalent``. ``by`` names the
-    case and variant, ``said`` has its words; ``key`` is that variant's, ``asked`` how many were asked, and ``keys`` a
-    digest of all that might have been. ``quick`` says that those alone were asked that had seen a fault before, so that
-    a miss is no verdict on the others.
+    ``caught`` is ``oracle`` (a variant that passes without the fault is ``wrong``, or one that is wrong is wrong
+    otherwise), ``error`` (none is, but one raises, crashes or hangs), ``missed``, ``unreached`` (no variant runs its
+    lines) or ``equivalent``. ``by`` names the case and variant, ``said`` has its words; ``key`` is that variant's,
+    ``asked`` how many were asked, and ``keys`` a digest of all that might have been. ``quick`` says that those alone
+    were asked that had seen a fault before, so that a miss is no verdict on the others.
     """
 
     release: str
@@ -170,7 +170,10 @@ class Release:
         return [replace(one, equivalent=reasons.get(one.digest, "")) for one in sample(found, count, seed)]
 
     def asked_of(self, mutant: Mutant) -> list[Request]:
-        """List the variants that run a mutant's lines and pass without it, in the order in which they are asked."""
+        """List the variants that run a mutant's lines and have an answer without it, in the order they are asked in.
+
+        One that is wrong without it is asked as well, after those that pass: a known failure must not hide a new one.
+        """
         source = self.source(mutant.file)
         lines = mutant.lines(source)
         statements = statement_lines(source, lines)
@@ -178,8 +181,20 @@ class Release:
             keys = self.reached.running_file(mutant.file)
         else:
             keys = self.reached.running((mutant.file, line) for line in statements)
-        able = [one for one in self.requests if one.key in keys and self.reached.outcome(one.key) == Outcome.PASSED]
-        return in_turn(able, mutant.digest)
+        asked = []
+        for outcome in (Outcome.PASSED, Outcome.WRONG):
+            able = [one for one in self.requests if one.key in keys and self._gave(one.key) == outcome]
+            asked += in_turn(able, mutant.digest)
+        return asked
+
+    def _gave(self, key: str) -> str:
+        gave = self.reached.gave(key)
+        return gave.outcome if gave else ""
+
+    def _otherwise(self, record: Record) -> bool:
+        """Return whether a record is another than without a fault; that of a cell's state is."""
+        gave = self.reached.gave(record.key) if isinstance(record, VariantRecord) else None
+        return gave is None or gave.is_otherwise(record)  # type: ignore[arg-type]  # a variant's, where it gave anything
 
     def judge(self, mutant: Mutant, known: Verdict | None = None, first: str = "") -> Verdict:
         """Plant a mutant and ask; ``known`` is an earlier verdict, which counts when nothing has changed since.
@@ -210,17 +225,21 @@ class Release:
             write_source(copy, mutant.file, mutant.apply(source))
             for part in rounds(asked, first):
                 records = self._worker.measure(self._facts, (copy, *others), part)
-                verdict = after(verdict, records, len(part))
+                verdict = after(verdict, [one for one in records if self._otherwise(one)], len(part))
                 if verdict.caught == "oracle":
                     break
         return verdict
 
 
 def after(verdict: Verdict, records: Sequence[Record], asked: int) -> Verdict:
-    """Return a verdict with what more variants said: an oracle counts before an error, and what came first stays."""
+    """Return a verdict with what more variants said that is otherwise than without the fault.
+
+    An oracle counts before an error, and what came first stays. An answer that was wrong and is not, or is otherwise,
+    was seen by an oracle as well.
+    """
     verdict = replace(verdict, asked=verdict.asked + asked)
     told = {
-        "oracle": [Outcome.WRONG],
+        "oracle": [Outcome.WRONG, Outcome.PASSED],
         "error": [Outcome.ERROR, Outcome.CRASHED, Outcome.TIMEOUT, Outcome.OUT_OF_MEMORY],
     }
     for caught, outcomes in told.items():

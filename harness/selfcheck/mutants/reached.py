@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.contracts.record import VariantRecord
 from harness.interface import Outcome, variant_id
+from harness.judge.distances import distances_of, distances_that_differ
 from harness.selfcheck.mutants.planted import PACKAGE, copied, write_source
 
 if TYPE_CHECKING:
@@ -31,10 +32,28 @@ Lines = frozenset[tuple[str, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
-    """What is known of one variant without a fault: its outcome, and the lines that it runs."""
+class Gave:
+    """What a variant gave without a fault: its outcome, its words, and how far a wrong answer is from its reference."""
 
     outcome: str
+    message: str = ""
+    distances: Mapping[str, float | str] = field(default_factory=dict)
+
+    def is_otherwise(self, record: VariantRecord) -> bool:
+        """Return whether a fault shows in a record: what passed does not, or what is wrong is wrong otherwise."""
+        if self.outcome == Outcome.PASSED:
+            return record.outcome != Outcome.PASSED
+        if record.outcome != self.outcome or (record.message or "") != self.message:
+            return True
+        before = replace(record, evidence={"distances": dict(self.distances)})
+        return bool(distances_that_differ(before, record))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known of one variant without a fault: what it gave, and the lines that it runs."""
+
+    gave: Gave
     lines: Lines
 
 
@@ -49,19 +68,22 @@ class Reached:
         if path.is_file():
             with gzip.open(path, "rt", encoding="utf-8") as lines:
                 for line in lines:
-                    self._add(json.loads(line))
+                    data = json.loads(line)
+                    # Files of before say the outcome alone: those variants are traced again.
+                    if "gave" in data:
+                        self._add(data)
 
     def _add(self, data: Mapping[str, object]) -> None:
         by_file: dict[str, list[int]] = data["lines"]  # type: ignore[assignment]
         lines = frozenset((file, number) for file, numbers in by_file.items() for number in numbers)
-        known = Known(outcome=str(data["outcome"]), lines=lines)
+        known = Known(gave=Gave(**data["gave"]), lines=lines)  # type: ignore[arg-type]
         self._known[str(data["key"])] = known
         for line in known.lines:
             self._by_line[line].add(str(data["key"]))
 
-    def outcome(self, key: str) -> str | None:
-        """Return a variant's outcome without a fault; None when it is not known."""
-        return self._known[key].outcome if key in self._known else None
+    def gave(self, key: str) -> Gave | None:
+        """Return what a variant gave without a fault; None when it is not known."""
+        return self._known[key].gave if key in self._known else None
 
     def running(self, lines: Iterable[tuple[str, int]]) -> set[str]:
         """Return the keys of the variants that run one of these lines."""
@@ -92,19 +114,25 @@ class Reached:
                     part = missing[first : first + PART]
                     records = worker.measure(cell, (copy, *others), part)
                     self._keep(part, records, _read_lines(copy / "lines"))
-        return {request.key: self._known[request.key].outcome for request in requests if request.key in self._known}
+        return {
+            request.key: self._known[request.key].gave.outcome for request in requests if request.key in self._known
+        }
 
     def _keep(
         self, requests: Sequence[Request], records: Iterable[object], lines: Mapping[str, Mapping[str, set[int]]]
     ) -> None:
-        outcomes = {one.key: one.outcome for one in records if isinstance(one, VariantRecord)}
+        gave = {
+            one.key: Gave(outcome=one.outcome, message=one.message or "", distances=distances_of(one))
+            for one in records
+            if isinstance(one, VariantRecord)
+        }
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with gzip.open(self._path, "at", encoding="utf-8") as output:
             for request in requests:
                 found = lines.get(f"{request.case}[{variant_id(request.variant)}]", {})
                 data = {
                     "key": request.key,
-                    "outcome": outcomes.get(request.key, Outcome.NOT_RUN),
+                    "gave": asdict(gave.get(request.key, Gave(outcome=Outcome.NOT_RUN))),
                     "lines": {file: sorted(numbers) for file, numbers in found.items()},
                 }
                 output.write(json.dumps(data) + "\n")
