@@ -40,6 +40,16 @@ VARIANTS = (
         # RoBERTa has one type alone.
         without=({"model": "roberta", "types": "given"},),
     ),
+    # Positions, which are said to be ignored where there is a prompt; those given are the base model's own.
+    Variants(
+        axes={
+            "model": ("bert",),
+            "task": ("sequence", "token"),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
+            "layout": ("alone",),
+            "types": ("positions",),
+        },
+    ),
 )
 LABELS = 3
 CLASSES = {"bert": "Bert", "roberta": "Roberta"}
@@ -56,6 +66,8 @@ def check(trial: Trial) -> None:
     base, batch = _classifier(trial, head), make_batch(trial.layout, device=trial.torch_device())
     types = token_types(batch.ids) if trial.types == "given" else None
     inputs = {} if types is None else {"token_type_ids": types}
+    if trial.types == "positions":
+        inputs["position_ids"] = torch.arange(batch.ids.shape[1], device=batch.ids.device)[None]
     with torch.no_grad():
         found = model(input_ids=batch.ids, attention_mask=batch.mask, **inputs).logits.float()
     wanted = []

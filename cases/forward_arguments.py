@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import transformers
 
 from harness.kit import (
     ByHand,
@@ -44,7 +45,7 @@ VARIANTS = (
         axes={
             "model": ("gpt2", "llama"),
             "method": METHODS_OF_DECODERS,
-            "aspect": ("unchanged", "unchanged_by_generate", "hidden_states", "tuple"),
+            "aspect": ("unchanged", "unchanged_by_generate", "hidden_states", "tuple", "generation_config"),
         },
     ),
     Variants(
@@ -69,6 +70,9 @@ def check(trial: Trial) -> None:
         ids, mask = one.ids.clone(), one.mask.clone()
         by_generate(model, one, **given)
         trial.expect(torch.equal(ids, one.ids) and torch.equal(mask, one.mask), "generate changes what it was given")
+        return
+    if trial.aspect == "generation_config":
+        _generation_config(trial, model)
         return
     more: dict[str, Any] = {}
     if trial.model in {"gpt2", "llama"} and trial.aspect == "unchanged":
@@ -99,6 +103,21 @@ def check(trial: Trial) -> None:
     changed = [name for name, one in before.items() if not torch.equal(one, inputs[name])]
     trial.evidence["changed"] = changed
     trial.expect(not changed, "forward changes what it was given")
+
+
+def _generation_config(trial: Trial, model: Any) -> None:
+    """``generate`` goes by what is set as the model's generation config: three tokens are asked for, and come."""
+    batch = make_batch("alone", device=trial.torch_device())
+    given = task_inputs(trial.method, batch)
+    wanted = by_generate(model, batch, **given).tokens[:, :3]
+    model.generation_config = transformers.GenerationConfig(max_new_tokens=3, do_sample=False, pad_token_id=0)
+    with torch.no_grad():
+        said = model.generate(input_ids=batch.ids, attention_mask=batch.mask, **given)
+    # Some releases leave the text out where PEFT hands over embeddings.
+    new = said.shape[1] - batch.ids.shape[1] if said.shape[1] > batch.ids.shape[1] else said.shape[1]
+    trial.evidence.update(new_tokens=new, said=said[:, -new:].tolist(), wanted=wanted.tolist())
+    trial.expect(new == wanted.shape[1], "generate goes by another generation config than the model's")
+    trial.expect(torch.equal(said[:, -new:], wanted), "generate says otherwise by the model's generation config")
 
 
 def _of_texts(found: torch.Tensor, batch: Any) -> list[torch.Tensor]:

@@ -20,6 +20,7 @@ from harness.kit import (
     adapted,
     bare_model,
     encode,
+    fill,
     in_memory,
     make_batch,
     start_of,
@@ -52,7 +53,7 @@ VARIANTS = (
         axes={
             "model": ("llama", "gpt2"),
             "method": ("cpt",),
-            "layout": ("typed", "untyped", "decayed", "bounded", "batch"),
+            "layout": ("typed", "untyped", "decayed", "bounded", "short", "batch"),
         },
     ),
 )
@@ -148,7 +149,12 @@ def _cpt(trial: Trial) -> None:
     if trial.layout == "bounded":
         # Times 0.18 at this hidden size, so that changes of a length near 6.4 are cut, each kind to its own.
         options |= {"opt_projection_epsilon": 20.0, "opt_projection_format_epsilon": 30.0}
+    if trial.layout == "short":
+        # Changes of a length near 0.8 are cut as well: what is longer than its bound, not what is longer than 1.
+        options |= {"opt_projection_epsilon": 2.0, "opt_projection_format_epsilon": 3.0}
     model = adapted(trial, **options)
+    if trial.layout == "short":
+        fill(model, seed=7, std=0.1, only=lambda name: name.endswith("delta_embedding.weight"))
     base = bare_model(trial.model, device)
     stored = in_memory(model, trial.method)
     by_hand = ByHand(base, trial.model, stored)

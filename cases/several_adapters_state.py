@@ -76,13 +76,16 @@ VARIANTS = (
         axes={
             "model": ("gpt2", "t5"),
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning"),
-            "aspect": ("base_after_failure",),
+            "aspect": ("base_after_failure", "refused"),
         },
     ),
     Variants(
         axes={"model": ("t5",), "method": ("prompt_tuning", "prefix_tuning", "p_tuning"), "aspect": ("base_after",)},
     ),
 )
+ENABLED = "has_active_enabled_adapter"
+"""What a model says of itself, where a release has it."""
+
 OTHER_LENGTH = 6
 CALLS = 20
 
@@ -108,6 +111,8 @@ def check(trial: Trial) -> None:
             _base_after(trial)
         case "base_after_failure":
             _base_after_failure(trial)
+        case "refused":
+            _refused(trial)
         case "alive":
             _alive(trial)
 
@@ -206,13 +211,34 @@ def _disabled(trial: Trial) -> None:
     model = _two(trial)
     stored = in_memory(model, trial.method)
     with model.disable_adapter():
+        trial.expect(not getattr(model, ENABLED, False), "a model in a disabling context says that it is enabled")
         _expect_forward(trial, model, None, "disabled")
         with model.disable_adapter():
             _expect_generated(trial, model, None, "generate, disabled twice")
         _expect_forward(trial, model, None, "disabled still")
         _expect_generated(trial, model, None, "generate, disabled still")
+    trial.expect(getattr(model, ENABLED, True), "behind a disabling context a model says that it is disabled")
     _expect_forward(trial, model, stored, "enabled again")
     _expect_generated(trial, model, stored, "generate, enabled again")
+
+
+def _refused(trial: Trial) -> None:
+    """An adapter that cannot be made leaves nothing behind: the name is free, and the model answers as before."""
+    model = adapted(trial)
+    stored = in_memory(model, trial.method)
+    impossible = make_adapter_config(trial.method, **adapter_of(trial, virtual_tokens=-1))
+    try:
+        model.add_adapter("other", impossible)
+    except RuntimeError as error:
+        trial.evidence["refusal"] = str(error)
+    else:
+        trial.expect(False, "a prompt of -1 virtual tokens is not refused")  # noqa: FBT003
+    _expect_forward(trial, model, stored, "after a refusal")
+    trial.expect("other" not in model.peft_config, "an adapter that was refused is among the model's")
+    model.add_adapter("other", make_adapter_config(trial.method, **adapter_of(trial, virtual_tokens=OTHER_LENGTH)))
+    fill(model, seed=11, std=0.8, only=lambda name: ".other." in name and "prompt" in name)
+    model.set_adapter("other")
+    _expect_forward(trial, model, in_memory(model, trial.method, "other"), "added after a refusal")
 
 
 def _base_after(trial: Trial) -> None:

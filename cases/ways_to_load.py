@@ -83,6 +83,20 @@ VARIANTS = (
             "aspect": ("trainable_is_refused",),
         },
     ),
+    Variants(
+        axes={
+            "model": ("gpt2",),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "multitask_prompt_tuning"),
+            "aspect": ("other_sizes_are_refused",),
+        },
+    ),
+    Variants(
+        axes={
+            "model": ("gpt2",),
+            "method": ("prompt_tuning", "prefix_tuning", "lora"),
+            "aspect": ("another_process",),
+        },
+    ),
 )
 NAME = "mine"
 CHANGED_BY_SAVING = {"inference_mode", "base_model_name_or_path", "peft_version"}
@@ -94,6 +108,12 @@ def check(trial: Trial) -> None:
     made, before = _made(trial)
     if trial.aspect == "trainable_is_refused":
         _refused(trial, made)
+        return
+    if trial.aspect == "other_sizes_are_refused":
+        _other_sizes(trial, made)
+        return
+    if trial.aspect == "another_process":
+        _another_process(trial, made)
         return
     loaded, stored = _loaded(trial, made)
     batch = make_batch("alone", device=trial.torch_device())
@@ -107,6 +127,10 @@ def check(trial: Trial) -> None:
     expect_logits(trial, "the file", by_forward_wanted(ByHand(base, trial.model, stored)), wanted)
     other = readings(trial, stored, batch, by_forward_wanted, base=base)
     expect_logits(trial, "loaded", by_forward(loaded, trial.model, batch, **inputs), wanted, other)
+    if trial.aspect != "device_map":
+        # As Accelerate marks what it moves between devices.
+        moved = [name for name, module in loaded.named_modules() if hasattr(module, "_hf_hook")]
+        trial.expect(not moved, "a model without a device map is given one")
     found = loaded.peft_config[loaded.active_adapter]
     trial.expect(found.inference_mode is True, "an adapter that was loaded to be used is in training")
     if trial.method != LORA:
@@ -207,6 +231,44 @@ def _expect_config(trial: Trial, before: Mapping[str, Any], after: Mapping[str, 
     changed = [key for key in facts if key not in CHANGED_BY_SAVING and read.get(key) != facts[key]]
     trial.evidence["changed"] = changed
     trial.expect(not changed, otherwise)
+
+
+def _other_sizes(trial: Trial, made: Any) -> None:
+    """A file whose numbers are of other sizes than its config says is refused, with both sizes."""
+    folder, wrong = Path(trial.scratch) / "right", Path(trial.scratch) / "wrong"
+    for one in (folder, wrong):
+        made.save_pretrained(one)
+    config = json.loads((wrong / "adapter_config.json").read_text(encoding="utf-8"))
+    config["num_virtual_tokens"] += 1
+    (wrong / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    loaded = peft.PeftModel.from_pretrained(fresh_base(trial), str(folder))
+    calls: dict[str, Callable[[], object]] = {
+        "from_pretrained": lambda: peft.PeftModel.from_pretrained(fresh_base(trial), str(wrong)),
+        "load_adapter": lambda: loaded.load_adapter(str(wrong), "again"),
+    }
+    for what, call in calls.items():
+        try:
+            call()
+        except RuntimeError as error:
+            trial.evidence[what] = str(error)
+            sizes = (config["num_virtual_tokens"] - 1, config["num_virtual_tokens"])
+            trial.expect(all(str(size) in str(error) for size in sizes), f"{what} refuses, and names no sizes")
+        else:
+            trial.expect(False, f"{what} loads numbers of other sizes than the config's")  # noqa: FBT003
+
+
+def _another_process(trial: Trial, made: Any) -> None:
+    """The main process alone writes: config, numbers and a card; another one writes nothing."""
+    folder, other = Path(trial.scratch) / "main", Path(trial.scratch) / "other"
+    made.save_pretrained(folder)
+    made.save_pretrained(other, is_main_process=False)
+    written = {name: sorted(one.name for one in path.glob("*")) for name, path in (("main", folder), ("other", other))}
+    trial.evidence.update(written)
+    trial.expect(not written["other"], "a process that is not the main one writes files")
+    trial.expect(
+        written["main"] == ["README.md", "adapter_config.json", "adapter_model.safetensors"],
+        "the main process writes other files than the config, the numbers and the card",
+    )
 
 
 def _refused(trial: Trial, made: Any) -> None:
