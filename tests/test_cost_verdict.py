@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contracts.records import variants_in
-from harness.judge.cost_verdict import LOST, CostVerdict, grows, judge_cost
+from harness.judge.cost_verdict import COMPUTED_AGAIN, LOST, CostVerdict, grows, judge_cost, why_costly
 from harness.judge.reference import published, read_reference
 from harness.judge.verdicts import Verdict, judge
 from harness.matrix.cases import Case
@@ -40,6 +40,16 @@ def test_all_tokens_again_is_a_lost_one(prompt: int, rows: int, steps: int, virt
     late = [rows] * (steps // 2 - 1) + fed[max(steps // 2 - 1, 0) :]
     assert judge_cost(counters([prompt * rows, *late])) is CostVerdict.REGRESSED
     assert judge_cost(counters([prompt * rows, *fed], use_cache=False)) is CostVerdict.UNKNOWN
+
+
+@given(st.lists(st.integers(2, 50), min_size=1, max_size=3), st.integers(2, 9), st.integers(0, 6))
+def test_a_prompt_is_computed_once_for_each_text(texts: list[int], steps: int, more: int) -> None:
+    """As often as something is read in, and no more often; what is counted nowhere says nothing."""
+    fed = [number for text in texts for number in (text, *[1] * steps)]
+    told = {**counters(fed), "prompts_computed": len(texts) + more}
+    assert why_costly(told) == (COMPUTED_AGAIN if more else "")
+    assert judge_cost(told) is (CostVerdict.REGRESSED if more else CostVerdict.AS_EXPECTED)
+    assert why_costly(counters(fed)) == ""
 
 
 @pytest.mark.parametrize("per_call", [[], [37], [37, 1]])

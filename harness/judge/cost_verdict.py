@@ -2,7 +2,7 @@
 
 With a cache each step of ``generate`` is fed the one new token of each row. When the cache is lost on the way and
 nobody says so, each step is fed all tokens so far: what is fed in all grows with the square of the length. The answer
-may well be right; the counts tell.
+may well be right; the counts tell. And a prompt is computed once for each time that a text is read in.
 """
 
 from __future__ import annotations
@@ -32,7 +32,17 @@ def judge_cost(counters: Mapping[str, Any], *, asked: bool | None = None) -> Cos
     per_call = counters.get("tokens_per_call") or []
     if not (counters.get("use_cache") if asked is None else asked) or len(per_call) <= _FEWEST_STEPS:
         return CostVerdict.UNKNOWN
-    return CostVerdict.REGRESSED if grows(per_call[1:]) else CostVerdict.AS_EXPECTED
+    return CostVerdict.REGRESSED if why_costly(counters) else CostVerdict.AS_EXPECTED
+
+
+def why_costly(counters: Mapping[str, Any]) -> str:
+    """Say what a cache that was asked for did not save, alike for equal faults; "" where it saved all that it can."""
+    per_call = counters.get("tokens_per_call") or []
+    if grows(per_call[1:]):
+        return LOST
+    # A text is read in at first, and wherever more is fed than at the step before: a second turn.
+    readings = 1 + sum(after > before for before, after in pairwise(per_call))
+    return COMPUTED_AGAIN if (counters.get("prompts_computed") or 0) > readings else ""
 
 
 def grows(steps: Sequence[int]) -> bool:
@@ -45,4 +55,5 @@ def grows(steps: Sequence[int]) -> bool:
 
 
 LOST = "a cache was asked for and is lost: the tokens fed grow from call to call"
+COMPUTED_AGAIN = "the prompt is computed more than once for a text that is read in once"
 """The same words for equal faults; the numbers stand in the counters."""

@@ -16,6 +16,7 @@ from harness.interface import CellState
 from harness.judge.causes import Group, groups_of
 from harness.judge.claims import AuditedClaim, audit, told
 from harness.judge.verdicts import Judged, Verdict, judge, judge_cell_state
+from harness.latency.counts import CountStep, count_steps
 from harness.matrix.cases import read_selector
 from harness.matrix.expected import UNATTRIBUTED
 from harness.matrix.plan import read_cells
@@ -96,6 +97,11 @@ class Summary:
                 found.setdefault(one.defect, []).append(one)
         found.pop(UNATTRIBUTED, None)
         return dict(sorted(found.items(), key=lambda item: (-len(item[1]), item[0])))
+
+    @cached_property
+    def count_steps(self) -> list[CountStep]:
+        """Return the steps between neighbouring releases of this run at which exact counts change."""
+        return count_steps(one.record for one in self.judged if one.record is not None)
 
     @cached_property
     def judged(self) -> tuple[Judged, ...]:

@@ -12,7 +12,7 @@ from packaging.specifiers import SpecifierSet
 
 from harness.contracts.record import FAILED, MEASURED
 from harness.interface import CellState, Outcome
-from harness.judge.cost_verdict import LOST, CostVerdict, judge_cost
+from harness.judge.cost_verdict import CostVerdict, judge_cost, why_costly
 from harness.matrix.expected import UNATTRIBUTED
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class Judged:
     @property
     def words(self) -> str:
         """Say what there is to look at, alike for equal faults: signature, message, or the cost."""
-        if self.label != str(self.verdict):
-            return LOST
+        if self.record and self.label != str(self.verdict):
+            return why_costly(self.record.counters)
         said = self.record.words if self.record else ""
         return f"{self.outcome}: {said or 'nothing was measured'}"
 

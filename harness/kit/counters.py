@@ -65,11 +65,24 @@ def counted(trial: Trial, model: Any, *, use_cache: bool | None = None) -> Itera
 
     What the model was fed tells most where it failed: causes are grouped by it (:mod:`harness.judge.causes`).
     """
+    computed = 0
+
+    def observe(*_: object) -> None:
+        nonlocal computed
+        computed += 1
+
+    # A prompt that was loaded to be used is read where it stands, and no encoder is called.
+    encoders = getattr(model, "prompt_encoder", None) or {}
+    hooks = [encoder.register_forward_hook(observe) for encoder in encoders.values()]
     with ForwardCounter(model.get_base_model(), use_cache=use_cache) as counter:
         try:
             yield
         finally:
             trial.counters.update(counter.summary())
+            if hooks:
+                trial.counters["prompts_computed"] = computed
+            for hook in hooks:
+                hook.remove()
 
 
 def cache_length(past: Any) -> int | None:

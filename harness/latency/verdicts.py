@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.latency.sides import Pair
 
 
-COUNTERS = ("forward_calls", "tokens_fed", "operators", "flops", "bytes_allocated")
+COUNTERS = ("forward_calls", "tokens_fed", "prompts_computed", "operators", "flops", "bytes_allocated")
 """Exact counts that two cells can be held against each other by, on any machine."""
 
 

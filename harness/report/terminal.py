@@ -41,6 +41,7 @@ CLAIM_STYLES = {
     Audit.DOES_NOT_HOLD: "red", Audit.UNTESTED: "dim",
 }  # fmt: skip
 _SHOWN = 12
+_STEPS = 3
 _LIVE = 3
 _WIDTH = 100
 _COLUMN = 13
@@ -68,6 +69,7 @@ def print_summary(run: Shown, out: Console) -> None:
     out.print(escape(tally(summary)), highlight=False)
     _print_attention(run, out)
     _print_defects(summary, out)
+    _print_counts(summary, out)
     _print_claims(summary, out)
     out.print("")
     if pivot := pivot_of(summary):
@@ -209,6 +211,18 @@ def _print_defects(summary: Summary, out: Console) -> None:
         out.print(f"  {len(row.judged)} x {escape(row.words)}", highlight=False)
     if len(rows) > _SHOWN:
         out.print(f"  and {len(rows) - _SHOWN} more; the report has them all")
+
+
+def _print_counts(summary: Summary, out: Console) -> None:
+    """Print at which releases exact counts change; nothing where no two cells are neighbours, or none does."""
+    steps = summary.count_steps
+    if not steps:
+        return
+    out.print(f"\nExact counts change at {len(steps)} steps between neighbouring releases", style="bold")
+    for step in steps[:_STEPS]:
+        out.print(f"  {escape(step.words)}", highlight=False)
+    if len(steps) > _STEPS:
+        out.print(f"  and {len(steps) - _STEPS} more")
 
 
 def _print_attention(run: Shown, out: Console) -> None:
