@@ -56,7 +56,7 @@ VARIANTS = (
         axes={
             "model": ("llama", "gpt2"),
             "method": ("multitask_prompt_tuning",),
-            "aspect": ("average", "exact", "shared"),
+            "aspect": ("average", "exact", "exact_pickled", "shared"),
         },
     ),
     Variants(axes={"model": ("llama", "gpt2"), "method": ("cpt",), "aspect": ("tokens",)}),
@@ -148,13 +148,18 @@ def _from_tasks(trial: Trial) -> None:
     source = adapted(trial)
     source.save_pretrained(trial.scratch)
     stored = in_file(trial.scratch, trial.method).tensors
+    name = "adapter_model.safetensors"
+    if trial.aspect == "exact_pickled":
+        source.save_pretrained(trial.scratch, safe_serialization=False)
+        name = "adapter_model.bin"
+    how = trial.aspect.removesuffix("_pickled")
     begins = {"average": "AVERAGE_SOURCE_TASKS", "exact": "EXACT_SOURCE_TASK", "shared": "ONLY_SOURCE_SHARED"}
     model = _fresh(
         trial,
         num_tasks=TASKS if trial.aspect == "shared" else 1,
-        prompt_tuning_init=begins[trial.aspect],
+        prompt_tuning_init=begins[how],
         prompt_tuning_init_task=1,
-        prompt_tuning_init_state_dict_path=str(trial.scratch / "adapter_model.safetensors"),
+        prompt_tuning_init_state_dict_path=str(trial.scratch / name),
     )
     found = in_memory(model, trial.method).tensors
     trial.expect(torch.equal(found["embedding.weight"], stored["prompt_embeddings"]), "the shared prompt is another")
@@ -163,7 +168,7 @@ def _from_tasks(trial: Trial) -> None:
             trial.expect(found[name].shape == stored[name].shape, f"{name} is not one for each task")
             trial.expect(bool(found[name].any()) and float(found[name].std()) < 0.1, f"{name} is not drawn afresh")
             continue
-        wanted = stored[name][1:2] if trial.aspect == "exact" else stored[name].sum(0, keepdim=True) / TASKS
+        wanted = stored[name][1:2] if how == "exact" else stored[name].sum(0, keepdim=True) / TASKS
         trial.evidence[name] = float((found[name] - wanted).abs().max())
         trial.expect(trial.evidence[name] < 1e-6, f"{name} is not that of the source tasks")
 

@@ -64,6 +64,8 @@ def last(numbers, total):
         or numbers
     ):
         return numbers
+    if total > 3:
+        warnings.warn("more than" + str(3))
 '''
 EVERYTHING = set(range(1, SOURCE.count("\n") + 1))
 REACHED = Verdict(release="1", name="m", digest="d", lines="a.py:1", caught="missed")
@@ -76,7 +78,7 @@ def mutant(before: str, after_: str, **more: object) -> Mutant:
 
 
 def test_every_generated_mutant_is_one_change_that_python_can_read() -> None:
-    """It differs from the source, begins where it says, and leaves messages of errors as they are."""
+    """It differs from the source, begins where it says, and leaves messages, and whether one is warned, as they are."""
     found = generated("a.py", SOURCE, EVERYTHING)
     assert len(found) > 12
     assert len({one.digest for one in found}) == len(found)
@@ -84,6 +86,7 @@ def test_every_generated_mutant_is_one_change_that_python_can_read() -> None:
         changed = one.apply(SOURCE)
         assert ast.dump(ast.parse(changed)) != ast.dump(ast.parse(SOURCE)), one.name
         assert 'raise ValueError("more than " + str(3))' in changed
+        assert 'if total > 3:\n        warnings.warn("more than" + str(3))' in changed
         assert set(one.lines(SOURCE)) <= EVERYTHING
 
 

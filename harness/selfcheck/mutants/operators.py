@@ -80,16 +80,24 @@ class Source:
         return self._starts[line - 1] + len(text.encode()[:column].decode())
 
 
+CARDS = {"create_or_update_model_card", "_get_peft_specific_model_tags"}
+"""Functions that write the card of a model, which people read and no answer depends on."""
+
+
 def changes(source: Source) -> Iterator[Change]:
-    """List every change of a source's functions; messages of errors and warnings, and annotations, are left out."""
+    """List every change of a source's functions.
+
+    What people read alone is left out: messages of errors and warnings and whether one is warned, annotations, cards.
+    """
     for function in ast.walk(source.tree):
-        if isinstance(function, ast.FunctionDef):
+        if isinstance(function, ast.FunctionDef) and function.name not in CARDS:
             for statement in function.body:
                 yield from _of_statement(source, statement)
 
 
 def _of_statement(source: Source, statement: ast.stmt) -> Iterator[Change]:
-    if not isinstance(statement, ast.Raise | ast.FunctionDef | ast.ClassDef | ast.Assert | ast.Import | ast.ImportFrom):
+    others = ast.Raise | ast.FunctionDef | ast.ClassDef | ast.Assert | ast.Import | ast.ImportFrom
+    if not isinstance(statement, others) and not _is_for_readers(statement):
         yield from _of_whole(source, statement)
         yield from _of_parts(source, statement)
 
@@ -97,10 +105,6 @@ def _of_statement(source: Source, statement: ast.stmt) -> Iterator[Change]:
 def _of_whole(source: Source, statement: ast.stmt) -> Iterator[Change]:
     """Leave a statement out, or turn its condition or its assignment round."""
     match statement:
-        case ast.Expr(value=ast.Constant()):
-            return
-        case ast.Expr(value=ast.Call() as call) if "warn" in ast.unparse(call.func):
-            return
         case ast.Expr(value=ast.Call()) | ast.AugAssign() | ast.Delete():
             yield Change(kind="left out", start=source.begin(statement), end=source.end(statement), after="pass")
         case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
@@ -113,12 +117,21 @@ def _of_whole(source: Source, statement: ast.stmt) -> Iterator[Change]:
         yield Change(kind="operator", start=between[0], end=between[1], after=f" {_ASSIGNED[type(statement.op)]} ")
 
 
+def _is_for_readers(statement: ast.stmt) -> bool:
+    """Return whether a statement is a text, or warns, or asks whether to warn and does nothing else."""
+    match statement:
+        case ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Expr(value=ast.Call() as call):
+            return "warn" in ast.unparse(call.func)
+        case ast.If(body=body, orelse=[]):
+            return all(map(_is_for_readers, body))
+        case _:
+            return False
+
+
 def _of_parts(source: Source, statement: ast.stmt) -> Iterator[Change]:
     """Change what a statement is made of: its expressions, and the statements in it."""
-    if isinstance(statement, ast.Expr) and (
-        isinstance(statement.value, ast.Constant) or "warn" in ast.unparse(statement.value).partition("(")[0]
-    ):
-        return
     for name, value in ast.iter_fields(statement):
         if name in {"annotation", "returns", "decorator_list", "type_params"}:
             continue
