@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from harness.environments.machine_failures import machine_failed
 from harness.environments.resolve import name_of
+from harness.environments.successive import install_from_neighbour
 from harness.environments.uv import run_uv
 from harness.interface import CellState
 from harness.matrix.source import redact
@@ -145,7 +146,7 @@ def build_overlay(pin: str, python: str) -> Path:
     """Install one package alone into a folder of its own, unless it is there."""
     folder = overlay_folder(pin, python)
     with _building(folder) as needed:
-        if needed:
+        if needed and not install_from_neighbour(folder, pin):
             _install_into(folder, python, "--no-deps", *_building_allowed([pin]), pin)
     return folder
 
