@@ -15,7 +15,17 @@ from harness.contracts.job import Request
 from harness.contracts.record import CellFacts, Machine, VariantRecord
 from harness.errors import InputError
 from harness.interface import Outcome
-from harness.selfcheck.mutants.measure import ROUNDS, Results, Verdict, after, in_turn, rounds, statement_lines
+from harness.selfcheck.commands.mutants import SEED
+from harness.selfcheck.mutants.measure import (
+    PUBLISHED,
+    ROUNDS,
+    Results,
+    Verdict,
+    after,
+    in_turn,
+    rounds,
+    statement_lines,
+)
 from harness.selfcheck.mutants.operators import generated, sample
 from harness.selfcheck.mutants.planted import (
     Mutant,
@@ -26,7 +36,7 @@ from harness.selfcheck.mutants.planted import (
     write_source,
 )
 from harness.selfcheck.mutants.reached import Gave, _read_lines
-from harness.selfcheck.mutants.table import table
+from harness.selfcheck.mutants.table import DOCUMENT, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -193,10 +203,10 @@ def test_what_was_missed_quickly_is_kept_and_counts_apart(tmp_path: Path, monkey
     planted = mutant("total = 1", "total = 2")
     seen = replace(REACHED, digest=planted.digest, caught="oracle", by="case[gpt2]", key="k", keys="all")
     missed = replace(REACHED, digest=planted.digest, keys="few", asked=3, quick=True)
-    before = Results()
+    before = Results(tmp_path / "published.jsonl")
     before.keep(seen)
     before.keep(missed)
-    results = Results()
+    results = Results(tmp_path / "published.jsonl")
     assert results.get("1", planted) == missed
     assert results.watchers() == {"case[gpt2]"}
     assert results.seen_by(planted) == "case[gpt2]"
@@ -291,3 +301,14 @@ def test_the_mutants_made_by_hand_are_whole() -> None:
     assert len(found) >= 60
     assert all(one.before != one.after and one.wrong for one in found)
     assert all(read_equivalents().values())
+
+
+def test_the_page_is_drawn_from_what_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``mutants --write`` changes nothing where nothing was measured; every mutant made by hand has its verdicts."""
+    monkeypatch.setenv("PROMPT_BENCH_REPORTS", str(tmp_path))
+    results = Results()
+    assert DOCUMENT.read_text(encoding="utf-8") == table(read_mutants(), results, SEED)
+    text = PUBLISHED.read_text(encoding="utf-8")
+    path = tmp_path / "again.jsonl"
+    path.write_text(text, encoding="utf-8")
+    assert Results(path).publish().read_text(encoding="utf-8") == text

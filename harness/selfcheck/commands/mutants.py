@@ -27,7 +27,7 @@ QUICKLY = " of those alone that have seen a fault before"
 @click.option("--seed", type=int, default=SEED, show_default=True, help="Which of those.")
 @click.option("--afresh", is_flag=True, help="Plant again what was measured before.")
 @click.option("--quick", is_flag=True, help="Ask only what has seen a fault before; what is missed is marked so.")
-@click.option("--write", is_flag=True, help="Measure nothing: write docs/mutants.md from what was measured.")
+@click.option("--write", is_flag=True, help="Measure nothing: publish what was measured, and write docs/mutants.md.")
 def mutants(
     releases: tuple[str, ...],
     names: tuple[str, ...],
@@ -53,6 +53,7 @@ def mutants(
 
     by_hand, results = read_mutants(), Results()
     if write:
+        click.echo(f"written: {results.publish()}")
         DOCUMENT.write_text(table(by_hand, results, seed), encoding="utf-8")
         click.echo(f"written: {DOCUMENT}")
         return

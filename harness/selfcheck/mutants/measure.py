@@ -18,10 +18,11 @@ from harness.environments.locks import lock_book
 from harness.environments.resolve import Lock
 from harness.errors import UsageError
 from harness.interface import Outcome, variant_id, with_defaults
+from harness.judge.reference import REFERENCE
 from harness.machine import machine_facts
 from harness.matrix.cases import select_variants
 from harness.matrix.plan import Selection, plan_run
-from harness.paths import cache_folder, reports_folder
+from harness.paths import cache_folder, reports_folder, write_whole
 from harness.run.keys import key_of
 from harness.run.pipeline import resolve_all
 from harness.run.runs import new_run
@@ -61,6 +62,9 @@ LIMIT_S = 40.0
 
 ROUNDS = (16, 60, 250)
 """How many variants are asked at a time, until one says ``wrong``: most faults are seen by the first few."""
+
+PUBLISHED = REFERENCE / "mutants" / "verdicts.jsonl"
+"""What ``docs/mutants.md`` is drawn from."""
 
 FIRST = 6
 """How many are asked before those, of one case file: each file costs a process."""
@@ -371,16 +375,27 @@ def _span(node: ast.stmt) -> tuple[int, int]:
 
 
 class Results:
-    """Verdicts, kept in ``reports/mutants.jsonl`` as they come: a run that is interrupted goes on from there."""
+    """Verdicts, kept in ``reports/mutants.jsonl`` as they come: a run that is interrupted goes on from there.
 
-    def __init__(self) -> None:
+    Those that are published come first: what has seen a mutant there is asked first.
+    """
+
+    def __init__(self, published: Path = PUBLISHED) -> None:
         """Read what is there; a later line of a mutant counts."""
-        self._path = reports_folder() / "mutants.jsonl"
+        self._path, self._published = reports_folder() / "mutants.jsonl", published
         self.verdicts: dict[tuple[str, str], Verdict] = {}
         self._seen: list[Verdict] = []
-        if self._path.is_file():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
-                self._add(Verdict(**json.loads(line)))
+        for path in (self._published, self._path):
+            if path.is_file():
+                for line in path.read_text(encoding="utf-8").splitlines():
+                    self._add(Verdict(**json.loads(line)))
+
+    def publish(self) -> Path:
+        """Write what is known, in an order of its own, to where the page of mutants is drawn from."""
+        lines = [json.dumps(asdict(one)) for _, one in sorted(self.verdicts.items())]
+        self._published.parent.mkdir(exist_ok=True)
+        write_whole(self._published, "".join(f"{line}\n" for line in lines))
+        return self._published
 
     def get(self, release: str, mutant: Mutant) -> Verdict | None:
         """Return the verdict about this very mutant in a release, if there is one."""
