@@ -372,6 +372,17 @@ assert torch.equal(types, kept), "the caller's own tensor is changed"
 """,
 )
 
+_GENERATION_CONFIG = Template(
+    says="What is set as the model's generation config is what generate goes by.",
+    body="""
+text = torch.randint(7, 60, (1, 12))
+model.generation_config = transformers.GenerationConfig(max_new_tokens=3, do_sample=False, pad_token_id=0)
+answer = model.generate(input_ids=text, attention_mask=torch.ones_like(text){task_ids})
+print("new tokens:", answer.shape[1] - 12)
+assert answer.shape[1] == 12 + 3, "generate goes by another generation config than the model's"
+""",
+)
+
 
 def template_of(case: str, variant: Mapping[str, str]) -> Template | None:  # noqa: C901, PLR0911, PLR0912 - one case a line or two
     """Return the template for a variant of a case; None where there is none."""
@@ -417,6 +428,8 @@ def template_of(case: str, variant: Mapping[str, str]) -> Template | None:  # no
             return _QUESTION_TYPES if aspect == "typed" else _QUESTION_LOSS
         case "forward_arguments" if variant.get("method") == "cpt" and aspect == "unchanged":
             return _CPT_TYPES
+        case "forward_arguments" if aspect == "generation_config":
+            return _GENERATION_CONFIG
         case "sentence_transformer_pooling" if variant["attach"] in {"add_adapter", "load_adapter"}:
             return _ADD_ADAPTER
         case "sentence_transformer_pooling" if variant["attach"] in {"modules", "module_model"}:
