@@ -120,7 +120,10 @@ def check(trial: Trial) -> None:
 def _two(trial: Trial) -> Any:
     """Make a model with the adapters ``default``, of 20 virtual tokens, and ``other``, of 6."""
     model = adapted(trial)
+    before = {name for name, _ in model.named_parameters()}
     model.add_adapter("other", make_adapter_config(trial.method, **adapter_of(trial, virtual_tokens=OTHER_LENGTH)))
+    gone = before - {name for name, _ in model.named_parameters()}
+    trial.expect(not gone, "an adapter that is added takes the place of another")
     std = 0.3 if trial.method == "lora" else 0.8
     fill(model, seed=11, std=std, only=lambda name: ".other." in name and (".lora_" in name or "prompt" in name))
     return model.eval()
