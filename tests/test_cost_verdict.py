@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contracts.records import variants_in
+from harness.interface import Outcome
 from harness.judge.cost_verdict import COMPUTED_AGAIN, LOST, CostVerdict, grows, judge_cost, why_costly
 from harness.judge.reference import published, read_reference
 from harness.judge.verdicts import Verdict, judge
@@ -79,6 +80,8 @@ def test_a_right_answer_at_the_wrong_price_needs_a_person() -> None:
     assert lost.words == LOST
     fine = judge(case, replace(passed, counters=counters([37, 1, 1, 1])), "c", {})
     assert (fine.label, fine.needs_a_person) == ("as-expected", False)
+    wrong = judge(case, replace(record({}, "wrong"), counters=counters([37, 38, 39, 40])), "c", {})
+    assert (wrong.label, wrong.cost) == ("regressed", CostVerdict.UNKNOWN), "what it costs belongs to what is wrong"
 
 
 UNCACHED = {"uncached", "workaround", "generate_uncached"}
@@ -90,7 +93,8 @@ def test_no_false_alarm_in_the_reference_records(name: str) -> None:
     """No record that was ever published had its cache lost where it was asked for; uncached ones do grow."""
     counted = [one for one in variants_in(read_reference(name)) if one.counters.get("tokens_per_call")]
     # By aspect alone: with transformers 4.38 a static cache is fed the whole text each step, with LoRA.
-    asked = [one for one in counted if one.variant.get("aspect") in {*ASKED, "growth"}]
+    right = [one for one in counted if one.outcome == Outcome.PASSED]
+    asked = [one for one in right if one.variant.get("aspect") in {*ASKED, "growth"}]
     alarms = [one for one in asked if judge_cost(one.counters, asked=True) is CostVerdict.REGRESSED]
     assert alarms == []
     uncached = [one for one in counted if one.variant.get("aspect") in UNCACHED]

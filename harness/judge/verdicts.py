@@ -137,7 +137,8 @@ def judge(case: Case, record: VariantRecord | None, cell: str, variant: Mapping[
         record=record,
         expectation=expectation,
         verdict=verdict,
-        cost=judge_cost(record.counters),
+        # The price of a right answer: what a wrong one costs belongs to whatever makes it wrong.
+        cost=judge_cost(record.counters) if record.outcome == Outcome.PASSED else CostVerdict.UNKNOWN,
     )
 
 
