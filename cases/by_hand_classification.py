@@ -16,11 +16,13 @@ from harness.kit import (
     attach,
     encoder_by_hand,
     expect_logits,
+    far,
     fill,
     in_memory,
     lora_options,
     make_batch,
     make_model,
+    near,
     token_types,
 )
 
@@ -50,8 +52,22 @@ VARIANTS = (
             "types": ("positions",),
         },
     ),
+    # A loss of each kind: of one number, of two classes, and of three of which a text may have several.
+    Variants(
+        axes={
+            "model": ("bert",),
+            "task": ("sequence",),
+            "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
+            "layout": ("right",),
+            "types": ("regression", "two_classes", "several_classes"),
+        },
+    ),
 )
 LABELS = 3
+COUNTS = {"regression": 1, "two_classes": 2}
+TOLERANCE = 1e-4
+"""Of a loss near 1 to 30 in float32; another kind of loss is off by more than a tenth."""
+
 CLASSES = {"bert": "Bert", "roberta": "Roberta"}
 HEADS = {"sequence": ("ForSequenceClassification", "SEQ_CLS"), "token": ("ForTokenClassification", "TOKEN_CLS")}
 
@@ -81,12 +97,35 @@ def check(trial: Trial) -> None:
     else:
         rows = list(found)
     expect_logits(trial, "logits", rows, wanted)
+    if trial.types in {"regression", "two_classes", "several_classes"}:
+        _expect_loss(trial, model, batch, torch.stack(wanted))
+
+
+def _expect_loss(trial: Trial, model: Any, batch: Any, logits: torch.Tensor) -> None:
+    """Hold the loss of a batch against that of the logits by hand, ``(texts, labels)``."""
+    count, texts = logits.shape[1], len(logits)
+    if trial.types == "regression":
+        labels = torch.arange(texts, device=logits.device).float()
+        wanted = torch.nn.functional.mse_loss(logits[:, 0], labels)
+    elif trial.types == "two_classes":
+        labels = torch.arange(texts, device=logits.device) % count
+        wanted = torch.nn.functional.cross_entropy(logits, labels)
+    else:
+        labels = (torch.arange(texts * count, device=logits.device).reshape(texts, count) % 2).float()
+        wanted = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
+    with torch.no_grad():
+        found = model(input_ids=batch.ids, attention_mask=batch.mask, labels=labels).loss
+    trial.evidence.update(loss=float(found), wanted=float(wanted))
+    trial.expect(
+        near(trial, "loss", far(found, wanted), TOLERANCE * max(1.0, float(wanted))), "the loss is another one"
+    )
 
 
 def _classifier(trial: Trial, head: str) -> Any:
     """Make a tiny classifier with a head of hashed numbers."""
     name = CLASSES[trial.model] + head
-    model = make_model(trial.model, device=trial.torch_device(), trained=False, model_class=name, num_labels=LABELS)
+    count = COUNTS.get(trial.types, LABELS)
+    model = make_model(trial.model, device=trial.torch_device(), trained=False, model_class=name, num_labels=count)
     fill(model, seed=1, std=0.5, only=lambda name: name.startswith("classifier"))
     return model
 
