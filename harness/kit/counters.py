@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from harness.kit.trial import Trial
 
@@ -24,19 +24,29 @@ class ForwardCounter:
     as tokens that grow from call to call.
     """
 
-    def __init__(self, model: Any, *, use_cache: bool | None = None) -> None:
-        """Observe ``model``; nothing is attached before the context is entered. ``use_cache`` is what was asked for."""
-        self._model, self._use_cache = model, use_cache
+    def __init__(self, model: Any, *, use_cache: bool | None = None, encoders: Mapping[str, Any] | None = None) -> None:
+        """Observe ``model``; nothing is attached before the context is entered. ``use_cache`` is what was asked for.
+
+        ``encoders`` are PEFT's, by the adapter's name, which compute a prompt; one that was loaded to be used is read
+        where it stands, and is not called.
+        """
+        self._model, self._use_cache, self._encoders = model, use_cache, encoders or {}
         self.calls: list[dict[str, int | None]] = []
+        self.prompts = 0
 
     def __enter__(self) -> Self:
-        """Attach to the model's forward."""
-        self._hook = self._model.register_forward_pre_hook(self._observe, with_kwargs=True)
+        """Attach to the forward of the model, and of what computes prompts."""
+        self._hooks = [self._model.register_forward_pre_hook(self._observe, with_kwargs=True)]
+        self._hooks += [encoder.register_forward_hook(self._count) for encoder in self._encoders.values()]
         return self
 
     def __exit__(self, *_: object) -> None:
         """Detach."""
-        self._hook.remove()
+        for hook in self._hooks:
+            hook.remove()
+
+    def _count(self, *_: object) -> None:
+        self.prompts += 1
 
     def _observe(self, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         # An encoder-decoder is fed what its decoder is fed: the encoder runs once.
@@ -51,6 +61,7 @@ class ForwardCounter:
         """Return the counters of a record: calls, tokens fed in all and per call, cache per call."""
         return {
             **({} if self._use_cache is None else {"use_cache": self._use_cache}),
+            **({"prompts_computed": self.prompts} if self._encoders else {}),
             "forward_calls": len(self.calls),
             "tokens_fed": sum(call["tokens"] or 0 for call in self.calls),
             "tokens_per_call": [call["tokens"] for call in self.calls],
@@ -64,24 +75,12 @@ def counted(trial: Trial, model: Any, *, use_cache: bool | None = None) -> Itera
 
     What the model was fed tells most where it failed: causes are grouped by it (:mod:`harness.judge.causes`).
     """
-    computed = 0
-
-    def observe(*_: object) -> None:
-        nonlocal computed
-        computed += 1
-
-    # A prompt that was loaded to be used is read where it stands, and no encoder is called.
-    encoders = getattr(model, "prompt_encoder", None) or {}
-    hooks = [encoder.register_forward_hook(observe) for encoder in encoders.values()]
-    with ForwardCounter(model.get_base_model(), use_cache=use_cache) as counter:
+    encoders = getattr(model, "prompt_encoder", None)
+    with ForwardCounter(model.get_base_model(), use_cache=use_cache, encoders=encoders) as counter:
         try:
             yield
         finally:
             trial.counters.update(counter.summary())
-            if hooks:
-                trial.counters["prompts_computed"] = computed
-            for hook in hooks:
-                hook.remove()
 
 
 def cache_length(past: Any) -> int | None:

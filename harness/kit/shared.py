@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import TYPE_CHECKING, TypeVar
@@ -35,13 +34,16 @@ def made_once(make: Callable[[], Made], *what: Hashable) -> Made:
 @contextmanager
 def _same_random_numbers() -> Iterator[None]:
     """Put the states of the random numbers of Python, numpy and torch back at the end."""
-    python = random.getstate()
-    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
-    arrays = numpy.random.get_state() if numpy else None
+    import numpy as np
+
+    try:
+        import torch
+    except ImportError:
+        torch = None  # only in tests: a cell has it
+    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - the state that the packages draw from
     try:
         with torch.random.fork_rng() if torch else nullcontext():
             yield
     finally:
         random.setstate(python)
-        if numpy:
-            numpy.random.set_state(arrays)
+        np.random.set_state(arrays)  # noqa: NPY002
