@@ -1,7 +1,9 @@
 """However an adapter is saved and loaded, the numbers that it had answer, and its config is what it was.
 
-huggingface/peft#3619 (a device map), #2043 (saving), #1960 (low_cpu_mem_usage). Names, subfolders, a selection of
-adapters, a config that is handed over, state dicts and the automatic classes are ways of their own in PEFT.
+huggingface/peft#3619 (device maps without a GPU: one entry, ``auto``, a layer on the disk), #2043 (saving), #1960
+(low_cpu_mem_usage). Names, subfolders, a selection of adapters, a config that is handed over, state dicts and the
+automatic classes are ways of their own in PEFT. Where a layer is on the disk, ``offloaded`` loads the adapter, and
+``offloaded_state_dict`` makes one there and hands it the numbers.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from harness.kit import (
     adapter_of,
     attach,
     bare_model,
+    base_alone_can,
     by_forward,
     by_generate,
     expect_logits,
@@ -31,6 +34,7 @@ from harness.kit import (
     fresh_base,
     in_file,
     in_memory,
+    logits,
     make_adapter_config,
     make_batch,
     readings,
@@ -41,7 +45,7 @@ from harness.kit import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 DOCUMENT = None
 UPSTREAM = (
@@ -73,8 +77,13 @@ VARIANTS = (
                 "automatic",
                 "state_dict",
                 "device_map",
+                "device_map_auto",
+                "offloaded",
+                "offloaded_state_dict",
             ),
         },
+        # LoRA's own weights lie in the layers that are on the disk: no control of what stands before them.
+        without=({"method": "lora", "aspect": "offloaded"}, {"method": "lora", "aspect": "offloaded_state_dict"}),
     ),
     Variants(
         axes={
@@ -176,7 +185,7 @@ def _made(trial: Trial) -> tuple[Any, Stored]:
 def _loaded(trial: Trial, made: Any) -> tuple[Any, Stored]:  # noqa: PLR0911 - a way each
     """Save and load in the variant's way; return the model and what the file has."""
     folder = Path(trial.scratch) / "adapter"
-    if trial.aspect == "state_dict":
+    if trial.aspect.endswith("state_dict"):
         return _by_state_dict(trial, made)
     made.save_pretrained(folder, **({"selected_adapters": [NAME]} if trial.aspect == "selected" else {}))
     own = folder / NAME if trial.aspect in {"named", "subfolder", "selected"} else folder
@@ -202,11 +211,44 @@ def _loaded(trial: Trial, made: Any) -> tuple[Any, Stored]:  # noqa: PLR0911 - a
             )
             model = peft.AutoPeftModelForCausalLM.from_pretrained(str(folder))
             return model.to(trial.torch_device()), stored
+        case "offloaded":
+            return load(_placed(trial), str(folder), offload_folder=str(trial.scratch / "offload")), stored
         case _:
-            fresh_base(trial).save_pretrained(trial.scratch / "base")
-            placed = {"": str(trial.torch_device())}
-            base = transformers.AutoModelForCausalLM.from_pretrained(trial.scratch / "base", device_map=placed)
-            return load(base, str(folder)), stored
+            return load(_placed(trial), str(folder)), stored
+
+
+def _placed(trial: Trial) -> Any:
+    """Load the base model under the variant's device map.
+
+    Raises :class:`Unsupported` where the base alone cannot do this, or answers otherwise there.
+    """
+    whole = fresh_base(trial)
+    whole.save_pretrained(trial.scratch / "base")
+    device = str(trial.torch_device())
+    options: dict[str, Any] = {"device_map": "auto" if trial.aspect == "device_map_auto" else {"": device}}
+    if trial.aspect.startswith("offloaded"):
+        options = {"device_map": dict(_places(whole, device)), "offload_folder": str(trial.scratch / "offload")}
+    ids = make_batch("alone", device=trial.torch_device()).ids
+
+    def placed() -> Any:
+        return transformers.AutoModelForCausalLM.from_pretrained(trial.scratch / "base", **options).eval()
+
+    base_alone_can(lambda: logits(placed(), input_ids=ids).argmax(-1), logits(whole, input_ids=ids).argmax(-1))
+    base = placed()
+    trial.evidence["device map"] = {name: str(where) for name, where in getattr(base, "hf_device_map", {}).items()}
+    return base
+
+
+def _places(module: Any, device: str, path: str = "") -> Iterator[tuple[str, str]]:
+    """Put the last of each stack of layers on the disk and all else on ``device``, by the names of modules."""
+    for name, child in module.named_children():
+        if isinstance(child, torch.nn.ModuleList):
+            last = len(child) - 1
+            yield from ((f"{path}{name}.{index}", "disk" if index == last else device) for index in range(len(child)))
+        elif any(isinstance(part, torch.nn.ModuleList) for part in child.modules()):
+            yield from _places(child, device, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", device
 
 
 def _by_state_dict(trial: Trial, made: Any) -> tuple[Any, Stored]:
@@ -215,7 +257,8 @@ def _by_state_dict(trial: Trial, made: Any) -> tuple[Any, Stored]:
     facts = made.peft_config["default"].to_dict()
     # A prompt that is made by a network is handed over as what the network gives: the model that takes it is in use.
     config = make_adapter_config(trial.method, **adapter_of(trial), inference_mode=True)
-    model = peft.get_peft_model(fresh_base(trial), config).eval()
+    base = fresh_base(trial) if trial.aspect == "state_dict" else _placed(trial)
+    model = peft.get_peft_model(base, config).eval()
     peft.set_peft_model_state_dict(model, numbers)
     return model, Stored(method=trial.method, tensors=numbers, facts=facts)
 

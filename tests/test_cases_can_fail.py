@@ -293,6 +293,8 @@ SEEN = (
     ("training_gradients", ("gpt2", "prefix_tuning", "fresh"), "fresh_zeros"),
     ("training_gradients", ("gpt2", PROMPT, "mode"), "loaded_to_train"),
     ("ways_to_load", ("gpt2", PROMPT, "subfolder"), "loaded_adapter_lost"),
+    ("ways_to_load", ("gpt2", "prefix_tuning", "device_map_auto"), "loaded_adapter_lost"),
+    ("ways_to_load", ("gpt2", PROMPT, "offloaded_state_dict"), "prompt_one_in_a_thousand"),
     ("without_a_mask", ("gpt2", PROMPT, "generate"), "generate_forgets"),
     ("written_by_another_release", ("gpt2", PROMPT, "0.9.0"), "loaded_adapter_lost"),
 )
