@@ -62,7 +62,7 @@ _SOMETIMES = (
         for family in ("bart", "falcon", "gemma2", "gemma3", "gpt_neox")
     ),
     *(f"transformers.models.{family}.modeling_{family}" for family in ("gpt_bigcode", "mistral", "qwen2_moe", "qwen3")),
-    *(f"transformers.models.{family}.modeling_{family}" for family in ("roberta", "t5")),
+    *(f"transformers.models.{family}.modeling_{family}" for family in ("roberta", "t5", "clip", "llava")),
 )
 """Slow to import and needed by some releases or cases: imported once a child was seen to have them."""
 

@@ -32,7 +32,7 @@ _NAMES = {
     "t5": "T5",
     "bart": "BART", "bert": "BERT", "roberta": "RoBERTa", "falcon": "Falcon", "gemma2": "Gemma 2", "gemma3": "Gemma 3",
     "gpt_neox": "GPT-NeoX", "gpt_bigcode": "GPT-BigCode", "qwen2_moe": "Qwen2-MoE", "qwen3": "Qwen3",
-    "idefics": "Idefics", "modules": "auto_model = ...", "module_model": "model[0].model = ...",
+    "idefics": "Idefics", "llava": "Llava", "modules": "auto_model = ...", "module_model": "model[0].model = ...",
     "add_adapter": "model.add_adapter", "load_adapter": "model.load_adapter", "peft_model": "the name of an adapter",
 }  # fmt: skip
 

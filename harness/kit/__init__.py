@@ -62,7 +62,16 @@ if TYPE_CHECKING:
     from harness.kit.by_hand.embeddings import virtual_embeddings
     from harness.kit.by_hand.references import ByHand, Stored, encoder_by_hand, in_file, in_memory, token_types
     from harness.kit.counters import count_operators, counted
-    from harness.kit.families import FAMILIES, HIDDEN, LAYERS, LORA_TARGETS
+    from harness.kit.families import (
+        FAMILIES,
+        HIDDEN,
+        IMAGE_PATCHES,
+        IMAGE_SIZE,
+        IMAGE_TOKEN,
+        LAYERS,
+        LORA_TARGETS,
+        PRIME_VOCABULARY,
+    )
     from harness.kit.methods import (
         INIT_TEXT,
         LORA,

@@ -9,6 +9,14 @@ from harness.kit.tokens import VOCAB_SIZE
 
 HIDDEN, LAYERS, HEADS, KEY_VALUE_HEADS, INTERMEDIATE, POSITIONS = 64, 2, 4, 2, 96, 160
 IMAGE_SIZE = 8
+PRIME_VOCABULARY = 61
+"""A vocabulary of which no other size of a model is a multiple: PEFT takes the first matrix of as many rows for the
+word embeddings. The tokenizer's alphabet is shorter, and the last id is left for :data:`IMAGE_TOKEN`."""
+
+IMAGE_TOKEN = PRIME_VOCABULARY - 1
+"""What stands for a patch of the image in the text of a family that reads images as tokens."""
+
+IMAGE_PATCHES = 4
 WINDOW = 32
 """Positions that a sliding layer sees: fewer than the cases feed, so that the window does slide."""
 
@@ -43,6 +51,8 @@ UNTRAINED_SEEDS = {
     "qwen2_moe": 26,
     "t5": 44,
     "bart": 161,
+    "idefics": 70,
+    "llava": 17,
 }
 """Seeds at which each method's prompt changes the very first token, by a clear margin. A prompt
 that is dropped at the first step alone could otherwise go unseen."""
@@ -225,6 +235,32 @@ FAMILIES = {
             "encoder_ffn_dim": INTERMEDIATE,
             "decoder_ffn_dim": INTERMEDIATE,
             "max_position_embeddings": POSITIONS,
+        },
+    ),
+    # The patches of an image are tokens of its text. Its word embeddings stand behind the weights for images.
+    "llava": Family(
+        config="LlavaConfig",
+        model="LlavaForConditionalGeneration",
+        options={
+            "text_config": {**_ROTARY, "model_type": "llama", "vocab_size": PRIME_VOCABULARY},
+            "vision_config": {
+                "model_type": "clip_vision_model",
+                "hidden_size": 16,
+                "projection_dim": 16,
+                "image_size": IMAGE_SIZE,
+                "patch_size": IMAGE_SIZE // 2,
+                "intermediate_size": 24,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+            },
+            "image_token_index": IMAGE_TOKEN,
+            "image_seq_length": IMAGE_PATCHES,
+            "vision_feature_layer": -1,
+            "vision_feature_select_strategy": "default",
+            "tie_word_embeddings": False,
+            "pad_token_id": 0,
+            "bos_token_id": 1,
+            "eos_token_id": None,
         },
     ),
     "roberta": Family(config="RobertaConfig", model="RobertaModel", options={**_BERT, "type_vocab_size": 1}),

@@ -6,6 +6,7 @@ A hub name has to be in the local cache, unless ``HF_HUB_OFFLINE=0`` is set.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,16 +131,20 @@ def _make(family: str, name: str, *, trained: bool, **overrides: Any) -> Any:
     return model
 
 
-def image_inputs(family: str, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+def image_inputs(family: str, input_ids: torch.Tensor, image: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
     """Return what a vision-text family needs beside the text; nothing for the others.
 
-    One grey image that every token may look at: the text is what the cases are about.
+    ``image`` is ``(3, IMAGE_SIZE, IMAGE_SIZE)``, the same for each row, and every token may look at it. Where none is
+    given Idefics, which cannot do without, has a grey one: the text is what most cases are about.
     """
+    batch, length = input_ids.shape
+    if family == "llava" and image is not None:
+        return {"pixel_values": image.to(input_ids.device).expand(batch, *image.shape)}
     if family != "idefics":
         return {}
-    batch, length = input_ids.shape
+    pixels = torch.full((3, IMAGE_SIZE, IMAGE_SIZE), 0.5) if image is None else image
     return {
-        "pixel_values": torch.full((batch, 1, 3, IMAGE_SIZE, IMAGE_SIZE), 0.5, device=input_ids.device),
+        "pixel_values": pixels.to(input_ids.device).expand(batch, 1, *pixels.shape),
         "image_attention_mask": torch.ones(batch, length, 1, dtype=torch.long, device=input_ids.device),
     }
 
@@ -189,8 +194,19 @@ def fill(module: torch.nn.Module, *, seed: int, std: float = 0.05, only: Callabl
             elif name.endswith((".experts.gate_up_proj", ".experts.down_proj")):
                 parameter.copy_(_experts(name, parameter.shape, seed=seed) * std)
             else:
-                first_name = name.replace("embed_out.weight", "lm_head.weight")
-                parameter.copy_(hashed_uniform(parameter.shape, seed=seed, name=first_name) * std)
+                parameter.copy_(hashed_uniform(parameter.shape, seed=seed, name=_first_name(name)) * std)
+
+
+def _first_name(name: str) -> str:
+    """Return the name under which a parameter is hashed, whatever a release calls it.
+
+    Llava's text model had its head inside before transformers 4.52, and its vision tower a level more before 5.
+    """
+    name = name.replace("embed_out.weight", "lm_head.weight")
+    name = re.sub(r"^(?:model\.)?language_model\.(?:model\.)?(?!lm_head)", "language_model.", name)
+    name = re.sub(r"^(?:model\.)?vision_tower\.(?:vision_model\.)?", "vision_tower.", name)
+    name = re.sub(r"^(?:model\.)?multi_modal_projector\.", "multi_modal_projector.", name)
+    return re.sub(r"^language_model\.lm_head\.", "lm_head.", name)
 
 
 def _experts(name: str, shape: torch.Size, *, seed: int) -> torch.Tensor:

@@ -30,8 +30,8 @@ CHANGE = 1e-3
 """The share of each number by which it was changed."""
 
 WAYS = {
-    "forward": ("by_hand_forward",),
-    "generate": ("by_hand_generate",),
+    "forward": ("by_hand_forward", "image_that_matters"),
+    "generate": ("by_hand_generate", "image_that_matters"),
     "loaded": ("by_hand_loaded",),
     "classifier": ("by_hand_classification",),
 }
@@ -64,8 +64,9 @@ def reason(model: str, method: str, way: str) -> str:  # noqa: PLR0911 - a reaso
         return "CPT is for causal language models alone"
     if method == "multitask_prompt_tuning" and model in ENCODERS:
         return "PEFT's forward for feature extraction takes no task ids"
-    if model == "idefics":
-        return "the image's attention stands between the layers; document 001's case and its claims ask it"
+    pictured = way in {"forward", "generate"} and method in {"prompt_tuning", "prefix_tuning", "p_tuning", "lora"}
+    if model in {"idefics", "llava"} and not pictured:
+        return "`image_that_matters` asks the methods of document 001 with an image, as they are in memory"
     if way == "generate" and model in ENCODERS:
         return "an encoder does not generate"
     if way == "classifier":

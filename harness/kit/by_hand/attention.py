@@ -35,6 +35,8 @@ SEPARATE = {
     "gemma2": _SEPARATE,
     "qwen2_moe": _SEPARATE,
     "idefics": _SEPARATE,
+    # As the releases name it in which PEFT has prompts for it.
+    "llava": ("model.language_model.layers.{}.self_attn.k_proj", "model.language_model.layers.{}.self_attn.v_proj"),
     # Keys are stored as the cache has them: after their norm.
     "qwen3": _NORMED,
     "gemma3": _NORMED,
@@ -56,7 +58,7 @@ FUSED = {
 """Where one projection makes all three: in ``blocks`` of queries, keys and values, or three by three for each head."""
 
 ROTARY = frozenset(
-    {"llama", "qwen2", "mistral", "gemma2", "gemma3", "qwen3", "qwen2_moe", "gpt_neox", "falcon", "idefics"}
+    {"llama", "qwen2", "mistral", "gemma2", "gemma3", "qwen3", "qwen2_moe", "gpt_neox", "falcon", "idefics", "llava"}
 )
 """Families that turn keys by their position: a stored key is turned already."""
 

@@ -38,7 +38,7 @@ ANSWER = "16 is 8"
 
 LAYOUTS = ("alone", "left", "right")
 
-TAKES_POSITIONS = frozenset(ROTARY | {"gpt2", "gpt_bigcode"}) - {"idefics"}
+TAKES_POSITIONS = frozenset(ROTARY | {"gpt2", "gpt_bigcode"}) - {"idefics", "llava"}
 """Families whose forward takes the positions of a left-padded text from its caller; others read them off the mask."""
 
 TOLERANCE = {"float32": 2e-5, "float16": 1e-2, "bfloat16": 8e-2}
