@@ -242,7 +242,7 @@ FAMILIES = {
         config="LlavaConfig",
         model="LlavaForConditionalGeneration",
         options={
-            "text_config": {**_ROTARY, "model_type": "llama", "vocab_size": PRIME_VOCABULARY},
+            "text_config": {**_ROTARY, "vocab_size": PRIME_VOCABULARY},
             "vision_config": {
                 "model_type": "clip_vision_model",
                 "hidden_size": 16,

@@ -109,11 +109,10 @@ def make_model(
     name = model_class or FAMILIES[family].model
     if family in IN_USE:
         return load_checkpoint(family, name, device=device, **overrides)
-
-    def make() -> Any:
-        return _make(family, name, trained=trained, **overrides).to(device=device, dtype=dtype).eval()
-
-    return made_once(make, family, name, str(device), dtype, trained, repr(sorted(overrides.items())))
+    return made_once(
+        lambda: _make(family, name, trained=trained, **overrides).to(device=device, dtype=dtype).eval(),
+        family, name, str(device), dtype, trained, repr(sorted(overrides.items())),
+    )  # fmt: skip
 
 
 def _make(family: str, name: str, *, trained: bool, **overrides: Any) -> Any:

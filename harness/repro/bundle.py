@@ -41,7 +41,8 @@ def bundle(case: Path, variant: Mapping[str, str], facts: Mapping[str, object]) 
     """
     flat = flatten(case, ENDING)
     # Of the kit only what is reached has to be free of trials: some of it asks for axes that this case does not have.
-    program = drop_unused(bind(flat.program, variant), ROOTS)
+    program = {name: _Alone().visit(node) for name, node in bind(flat.program, variant).items()}
+    program = drop_unused(program, ROOTS)
     refuse_trials(program)
     program = {
         name: substitute(node, {"CHECKPOINTS": ast.Name("SCRATCH", ast.Load())}) for name, node in program.items()
@@ -78,6 +79,20 @@ def reduce(program: Program, flat: Flat) -> Program:
             return drop_unused(program, ROOTS)
     message = f"reducing a case did not come to an end in {_ROUNDS} rounds"
     raise CaseError(message)
+
+
+class _Alone(ast.NodeTransformer):
+    """A variant in a script shares nothing with others: what they begin with is made where it is asked for."""
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        self.generic_visit(node)
+        match node:
+            case ast.Call(func=ast.Name(id="made_once"), args=[ast.Lambda(body=made), *_]):
+                return made
+            case ast.Call(func=ast.Name(id="made_once"), args=[make, *_]):
+                return ast.Call(func=make, args=[], keywords=[])
+            case _:
+                return node
 
 
 def _restore_names(program: Program) -> Program:
