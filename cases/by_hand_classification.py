@@ -16,13 +16,11 @@ from harness.kit import (
     attach,
     encoder_by_hand,
     expect_logits,
-    far,
     fill,
     in_memory,
     lora_options,
     make_batch,
     make_model,
-    near,
     token_types,
 )
 
@@ -42,32 +40,18 @@ VARIANTS = (
         # RoBERTa has one type alone.
         without=({"model": "roberta", "types": "given"},),
     ),
-    # Positions, which are said to be ignored where there is a prompt; those given are the base model's own.
+    # Positions, which are said to be ignored where there is a prompt, and are the base model's own; and a plain tuple.
     Variants(
         axes={
             "model": ("bert",),
             "task": ("sequence", "token"),
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
             "layout": ("alone",),
-            "types": ("positions",),
-        },
-    ),
-    # A loss of each kind: of one number, of two classes, and of three of which a text may have several.
-    Variants(
-        axes={
-            "model": ("bert",),
-            "task": ("sequence",),
-            "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
-            "layout": ("right",),
-            "types": ("regression", "two_classes", "several_classes"),
+            "types": ("positions", "tuple"),
         },
     ),
 )
 LABELS = 3
-COUNTS = {"regression": 1, "two_classes": 2}
-TOLERANCE = 1e-4
-"""Of a loss near 1 to 30 in float32; another kind of loss is off by more than a tenth."""
-
 CLASSES = {"bert": "Bert", "roberta": "Roberta"}
 HEADS = {"sequence": ("ForSequenceClassification", "SEQ_CLS"), "token": ("ForTokenClassification", "TOKEN_CLS")}
 
@@ -81,11 +65,15 @@ def check(trial: Trial) -> None:
     fill(model, seed=7, std=std, only=lambda name: "prompt_encoder" in name or "lora_" in name)
     base, batch = _classifier(trial, head), make_batch(trial.layout, device=trial.torch_device())
     types = token_types(batch.ids) if trial.types == "given" else None
-    inputs = {} if types is None else {"token_type_ids": types}
+    inputs: dict[str, Any] = {} if types is None else {"token_type_ids": types}
     if trial.types == "positions":
         inputs["position_ids"] = torch.arange(batch.ids.shape[1], device=batch.ids.device)[None]
+    if trial.types == "tuple":
+        inputs["return_dict"] = False
     with torch.no_grad():
-        found = model(input_ids=batch.ids, attention_mask=batch.mask, **inputs).logits.float()
+        output = model(input_ids=batch.ids, attention_mask=batch.mask, **inputs)
+    trial.expect(isinstance(output, tuple) == (trial.types == "tuple"), "another kind of output than was asked for")
+    found = (output[0] if trial.types == "tuple" else output.logits).float()
     wanted = []
     for index, (row, place) in enumerate(zip(batch.rows, batch.places, strict=True)):
         own = None if types is None else types[index : index + 1, place]
@@ -97,35 +85,12 @@ def check(trial: Trial) -> None:
     else:
         rows = list(found)
     expect_logits(trial, "logits", rows, wanted)
-    if trial.types in {"regression", "two_classes", "several_classes"}:
-        _expect_loss(trial, model, batch, torch.stack(wanted))
-
-
-def _expect_loss(trial: Trial, model: Any, batch: Any, logits: torch.Tensor) -> None:
-    """Hold the loss of a batch against that of the logits by hand, ``(texts, labels)``."""
-    count, texts = logits.shape[1], len(logits)
-    if trial.types == "regression":
-        labels = torch.arange(texts, device=logits.device).float()
-        wanted = torch.nn.functional.mse_loss(logits[:, 0], labels)
-    elif trial.types == "two_classes":
-        labels = torch.arange(texts, device=logits.device) % count
-        wanted = torch.nn.functional.cross_entropy(logits, labels)
-    else:
-        labels = (torch.arange(texts * count, device=logits.device).reshape(texts, count) % 2).float()
-        wanted = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
-    with torch.no_grad():
-        found = model(input_ids=batch.ids, attention_mask=batch.mask, labels=labels).loss
-    trial.evidence.update(loss=float(found), wanted=float(wanted))
-    trial.expect(
-        near(trial, "loss", far(found, wanted), TOLERANCE * max(1.0, float(wanted))), "the loss is another one"
-    )
 
 
 def _classifier(trial: Trial, head: str) -> Any:
     """Make a tiny classifier with a head of hashed numbers."""
     name = CLASSES[trial.model] + head
-    count = COUNTS.get(trial.types, LABELS)
-    model = make_model(trial.model, device=trial.torch_device(), trained=False, model_class=name, num_labels=count)
+    model = make_model(trial.model, device=trial.torch_device(), trained=False, model_class=name, num_labels=LABELS)
     fill(model, seed=1, std=0.5, only=lambda name: name.startswith("classifier"))
     return model
 

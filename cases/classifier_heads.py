@@ -57,7 +57,7 @@ VARIANTS = (
         axes={
             "model": ("bert", "gpt2", "llama"),
             "method": METHODS,
-            "aspect": ("embedded", "classes", "regression", "several_labels"),
+            "aspect": ("embedded", "classes", "two_classes", "regression", "several_labels"),
         },
     ),
 )
@@ -69,7 +69,7 @@ CLASSES = {
 }
 HEADS = ("score", "classifier")
 LENGTH, OTHER_LENGTH = 20, 6
-LABELS = {"regression": 1}
+LABELS = {"regression": 1, "two_classes": 2}
 """How many outputs a head has, where it is not three."""
 
 TOLERANCE = 2e-4
@@ -245,8 +245,8 @@ def _loss(trial: Trial) -> None:
     logits = torch.stack(_by_hand(trial, in_memory(model, trial.method), _head(trial, model, "default")))
     labels: torch.Tensor
     match trial.aspect:
-        case "classes":
-            labels = torch.tensor([2, 0, 1], device=batch.ids.device)
+        case "classes" | "two_classes":
+            labels = torch.tensor([2, 0, 1], device=batch.ids.device) % logits.shape[1]
             wanted = cross_entropy(logits, labels)
         case "regression":
             labels = torch.tensor([0.5, -2.0, 1.0], device=batch.ids.device)

@@ -145,7 +145,7 @@ def _sampled(trial: Trial) -> None:
 
 def _from_tasks(trial: Trial) -> None:
     """Begin from the adapter of source tasks: their mean, one of them, or what they share."""
-    source = adapted(trial)
+    source = adapted(trial, num_ranks=2)
     source.save_pretrained(trial.scratch)
     stored = in_file(trial.scratch, trial.method).tensors
     name = "adapter_model.safetensors"
@@ -156,6 +156,7 @@ def _from_tasks(trial: Trial) -> None:
     begins = {"average": "AVERAGE_SOURCE_TASKS", "exact": "EXACT_SOURCE_TASK", "shared": "ONLY_SOURCE_SHARED"}
     model = _fresh(
         trial,
+        num_ranks=2,
         num_tasks=TASKS if trial.aspect == "shared" else 1,
         prompt_tuning_init=begins[how],
         prompt_tuning_init_task=1,

@@ -36,7 +36,7 @@ VARIANTS = (
         axes={
             "model": ("bert", "roberta"),
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
-            "aspect": ("alone", "right", "typed", "embedded", "loss", "reload"),
+            "aspect": ("alone", "right", "typed", "embedded", "loss", "loss_at_the_start", "reload"),
         },
         without=(
             # RoBERTa has one type alone.
@@ -60,7 +60,7 @@ def check(trial: Trial) -> None:
     model = _adapted(trial)
     batch = make_batch("alone" if trial.aspect == "alone" else "right", device=trial.torch_device())
     stored = in_memory(model, trial.method)
-    if trial.aspect == "loss":
+    if trial.aspect in {"loss", "loss_at_the_start"}:
         _loss(trial, model, batch)
         return
     base = _answerer(trial, head=1)
@@ -126,6 +126,9 @@ def _loss(trial: Trial, model: Any, batch: Batch) -> None:
     """Compare the loss with the mean of both cross-entropies; places are the text's, which the prompt moves."""
     starts, ends = (torch.tensor(one, device=batch.ids.device) for one in (STARTS, ENDS))
     ends[0] = batch.ids.shape[1] - 1
+    if trial.aspect == "loss_at_the_start":
+        # As a text without an answer is marked.
+        starts[1] = ends[1] = 0
     output = model(input_ids=batch.ids, attention_mask=batch.mask, start_positions=starts, end_positions=ends)
     trial.expect(output.loss is not None, "there is no loss")
     before = output.start_logits.shape[1] - batch.ids.shape[1]

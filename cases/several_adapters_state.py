@@ -188,6 +188,8 @@ def _deleted(trial: Trial) -> None:
         stored = in_memory(model, trial.method, left)
         model.set_adapter(left)
         model.delete_adapter(gone)
+        there = [name for name in ("prompt_encoder", "prompt_tokens") if gone in (getattr(model, name, None) or {})]
+        trial.expect(not there, "what was deleted is still there")
         _expect_forward(trial, model, stored, f"{left} after {gone} was deleted")
         _expect_generated(trial, model, stored, f"generate with {left} after {gone} was deleted")
 

@@ -176,6 +176,8 @@ def _made(trial: Trial) -> tuple[Any, Stored]:
             fresh_base(trial).save_pretrained(trial.scratch / "base")
             base = transformers.AutoModelForCausalLM.from_pretrained(trial.scratch / "base")
             model = attach(base.to(trial.torch_device()), trial.method, **adapter_of(trial))
+            # What is added later has to name its base as well.
+            model.add_adapter(NAME, make_adapter_config(trial.method, **adapter_of(trial)))
             return model, in_memory(model, trial.method)
         case _:
             model = adapted(trial)
@@ -206,9 +208,9 @@ def _loaded(trial: Trial, made: Any) -> tuple[Any, Stored]:  # noqa: PLR0911 - a
             config = peft.PeftConfig.from_pretrained(str(folder))
             return load(fresh_base(trial), str(folder), config=config), stored
         case "automatic":
-            trial.expect(
-                stored.facts["base_model_name_or_path"] == str(trial.scratch / "base"), "the file names another base"
-            )
+            for one in (stored, in_file(folder / NAME, trial.method)):
+                named = one.facts["base_model_name_or_path"]
+                trial.expect(named == str(trial.scratch / "base"), "the file names another base")
             model = peft.AutoPeftModelForCausalLM.from_pretrained(str(folder))
             return model.to(trial.torch_device()), stored
         case "offloaded":
