@@ -26,6 +26,7 @@ QUICKLY = " of those alone that have seen a fault before"
 @click.option("--generated", "count", type=click.IntRange(0), default=40, show_default=True, help="Made by a program.")
 @click.option("--seed", type=int, default=SEED, show_default=True, help="Which of those.")
 @click.option("--afresh", is_flag=True, help="Plant again what was measured before.")
+@click.option("--missed", is_flag=True, help="Plant only what no oracle has caught, or nothing has, the last time.")
 @click.option("--quick", is_flag=True, help="Ask only what has seen a fault before; what is missed is marked so.")
 @click.option("--write", is_flag=True, help="Measure nothing: publish what was measured, and write docs/mutants.md.")
 def mutants(
@@ -36,6 +37,7 @@ def mutants(
     seed: int,
     *,
     afresh: bool,
+    missed: bool,
     quick: bool,
     write: bool,
 ) -> None:
@@ -70,15 +72,19 @@ def mutants(
             click.echo(f"peft {release.version} ({release.beside}) without a fault: {_counted(outcomes)}")
             chosen = [one for one in here if any(fnmatch.fnmatch(one.name, name) for name in names or ("*",))]
             click.echo(f"{len(chosen)} faults by hand, {count} by a program with seed {seed}")
+            made = release.generated(count, seed)
+            if missed:
+                chosen = [one for one in chosen if results.caught(release.version, one) not in {"oracle", "equivalent"}]
+                made = [one for one in made if results.caught(release.version, one) in {"missed", "unreached", ""}]
             told += _plant(release, chosen, results, "by hand", afresh=afresh)
-            told += _plant(release, release.generated(count, seed), results, "generated", afresh=afresh)
+            told += _plant(release, made, results, "generated", afresh=afresh)
         finally:
             release.close()
     click.echo(_counted(told))
     if not told:
         sys.exit(int(ExitStatus.NOTHING_MEASURED))
-    missed = any(told[f"by hand, {caught}"] for caught in ("missed", "error", "unreached"))
-    sys.exit(int(ExitStatus.NEEDS_A_PERSON) if missed else 0)
+    overlooked = any(told[f"by hand, {caught}"] for caught in ("missed", "error", "unreached"))
+    sys.exit(int(ExitStatus.NEEDS_A_PERSON) if overlooked else 0)
 
 
 def _plant(

@@ -402,6 +402,11 @@ class Results:
         found = self.verdicts.get((release, mutant.name))
         return found if found and found.digest == mutant.digest else None
 
+    def caught(self, release: str, mutant: Mutant) -> str:
+        """Say what became of this very mutant in a release the last time; "" where it was never planted."""
+        found = self.get(release, mutant)
+        return found.caught if found else ""
+
     def seen_by(self, mutant: Mutant) -> str:
         """Name what has seen a mutant of this name the last time, in whichever release; nothing if nothing has."""
         return next((one.by for one in reversed(self._seen) if one.name == mutant.name), "")
