@@ -36,11 +36,13 @@ VARIANTS = (
         axes={
             "model": ("bert", "roberta"),
             "method": ("prompt_tuning", "prefix_tuning", "p_tuning", "lora"),
-            "aspect": ("alone", "right", "typed", "embedded", "loss", "loss_at_the_start", "reload"),
+            "aspect": ("alone", "right", "typed", "embedded", "positions", "loss", "loss_at_the_start", "reload"),
         },
         without=(
             # RoBERTa has one type alone.
             {"model": "roberta", "aspect": "typed"},
+            # Its first text begins at the position behind that of the padding.
+            {"model": "roberta", "aspect": "positions"},
             # It counts the positions of ids behind a cache, and those of embeddings from the start.
             {"model": "roberta", "method": "prefix_tuning", "aspect": "embedded"},
         ),
@@ -70,6 +72,9 @@ def check(trial: Trial) -> None:
     match trial.aspect:
         case "typed":
             types = inputs["token_type_ids"] = token_types(batch.ids)
+        case "positions":
+            # Said to be ignored where there is a prompt; those given are the base model's own.
+            inputs["position_ids"] = torch.arange(batch.ids.shape[1], device=batch.ids.device)[None]
         case "embedded":
             inputs = {"inputs_embeds": base.get_input_embeddings()(batch.ids).detach()}
         case "reload":

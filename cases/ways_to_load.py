@@ -136,6 +136,10 @@ def check(trial: Trial) -> None:
     expect_logits(trial, "the file", by_forward_wanted(ByHand(base, trial.model, stored)), wanted)
     other = readings(trial, stored, batch, by_forward_wanted, base=base)
     expect_logits(trial, "loaded", by_forward(loaded, trial.model, batch, **inputs), wanted, other)
+    trial.expect(
+        isinstance(loaded.get_base_model(), transformers.PreTrainedModel),
+        "the base model is handed out as something else",
+    )
     if not trial.aspect.startswith(("device_map", "offloaded")):
         # As Accelerate marks what it moves between devices.
         moved = [name for name, module in loaded.named_modules() if hasattr(module, "_hf_hook")]

@@ -165,13 +165,17 @@ class Release:
 
     def generated(self, count: int, seed: int) -> list[Mutant]:
         """Draw mutants made by a program in lines that a prompt-learning variant runs; equal ones have their reason."""
+        return sample(self.all_generated(), count, seed)
+
+    def all_generated(self) -> list[Mutant]:
+        """List every mutant that a program makes there."""
         prompts = [one.key for one in self.requests if one.variant.get("method", LORA) != LORA]
         reasons = read_equivalents()
         found = []
         for file in FILES:
             if (self.sources / file).is_file():
                 found += generated(file, self.source(file), self.reached.lines_of(prompts, file))
-        return [replace(one, equivalent=reasons.get(one.digest, "")) for one in sample(found, count, seed)]
+        return [replace(one, equivalent=reasons.get(one.digest, "")) for one in found]
 
     def asked_of(self, mutant: Mutant) -> list[Request]:
         """List the variants that run a mutant's lines and have an answer without it, in the order they are asked in.
