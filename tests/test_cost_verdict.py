@@ -96,7 +96,11 @@ def test_no_false_alarm_in_the_reference_records(name: str) -> None:
     right = [one for one in counted if one.outcome == Outcome.PASSED]
     asked = [one for one in right if one.variant.get("aspect") in {*ASKED, "growth"}]
     alarms = [one for one in asked if judge_cost(one.counters, asked=True) is CostVerdict.REGRESSED]
-    assert alarms == []
+    # With transformers 5.24 a prompt is put in at every step (a defect of its own): the tolerance of half precision
+    # lets three such answers pass, and the counts do not.
+    told = [one for one in alarms if one.case == "half_precision" and why_costly(one.counters) == COMPUTED_AGAIN]
+    assert {one.cell.packages["transformers"] for one in told} <= {"5.24.0"}
+    assert [one for one in alarms if one not in told] == []
     uncached = [one for one in counted if one.variant.get("aspect") in UNCACHED]
     assert uncached or name in {"references", "torch"}, "only these never turn the cache off"
     verdicts = [judge_cost(one.counters, asked=True) for one in uncached]
