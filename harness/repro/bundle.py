@@ -52,7 +52,7 @@ def bundle(case: Path, variant: Mapping[str, str], facts: Mapping[str, object]) 
         for name, value in facts.items()
     }
     program = _restore_names(reduce({**facts_first, **program}, flat))
-    weights = _weights(program)
+    weights = _weights(program, case.parent / "checkpoints")
     return Bundle(imports=_imports(program, flat, weights=weights), body=_text(program, flat), weights=weights)
 
 
@@ -114,13 +114,15 @@ def _restore_names(program: Program) -> Program:
     return renamed
 
 
-def _weights(program: Program) -> str | None:
+def _weights(program: Program, committed: Path) -> str | None:
+    """Name the one file of ``committed`` that a program reads; other names are of files that it writes itself."""
     found = {
         one.value
         for node in program.values()
         for one in walk(node)
         if isinstance(one, ast.Constant) and isinstance(one.value, str) and _WEIGHTS.fullmatch(one.value)
     }
+    found = {name for name in found if name == ".safetensors" or (committed / name).is_file()}
     if len(found) > 1 or ".safetensors" in found:
         message = f"a script can bring one file of weights, not {sorted(found)}: no script can be made of that"
         raise CaseError(message)

@@ -383,6 +383,47 @@ assert answer.shape[1] == 12 + 3, "generate goes by another generation config th
 """,
 )
 
+_DELETE_OF_THREE = Template(
+    says="One of three classifiers is deleted, and the others stay.",
+    bare=True,
+    loud=False,
+    task="sequence",
+    body="""
+model = peft.get_peft_model(base, adapter)
+model.add_adapter("other", adapter)
+model.add_adapter("third", adapter)
+model.set_adapter("third")
+model.delete_adapter("third")
+print("active:", model.active_adapter)
+""",
+)
+_OTHER_LAYERS = Template(
+    says="A prefix of another number of layers than the base has is refused.",
+    bare=True,
+    imports=("import tempfile",),
+    body="""
+folder = tempfile.mkdtemp()
+peft.get_peft_model(base, adapter).save_pretrained(folder)
+config.num_hidden_layers = 1
+model = peft.PeftModel.from_pretrained(type(base)(config).eval(), folder)
+text = torch.randint(7, 60, (1, 12))
+answer = model(input_ids=text, attention_mask=torch.ones_like(text)).logits
+print("logits:", tuple(answer.shape))
+assert answer is None, "a prefix of two layers answers on a base of one"
+""",
+)
+_KEEPS_ITS_METHOD = Template(
+    says="After generate the base model prepares its inputs as it did before.",
+    loud=False,
+    body="""
+before = base.prepare_inputs_for_generation
+text = torch.randint(7, 60, (1, 12))
+model.generate(input_ids=text, attention_mask=torch.ones_like(text), max_new_tokens=3, do_sample=False)
+print("prepares its inputs:", base.prepare_inputs_for_generation.__qualname__)
+assert base.prepare_inputs_for_generation == before, "the base model is no longer what it was"
+""",
+)
+
 
 def template_of(case: str, variant: Mapping[str, str]) -> Template | None:  # noqa: C901, PLR0911, PLR0912 - one case a line or two
     """Return the template for a variant of a case; None where there is none."""
@@ -430,6 +471,12 @@ def template_of(case: str, variant: Mapping[str, str]) -> Template | None:  # no
             return _CPT_TYPES
         case "forward_arguments" if aspect == "generation_config":
             return _GENERATION_CONFIG
+        case "classifier_heads" if aspect == "deleted_of_three" and variant.get("model") == "bert":
+            return _DELETE_OF_THREE
+        case "deeper_base" if aspect == "shallower":
+            return _OTHER_LAYERS
+        case "several_adapters_state" if aspect == "base_after" and variant.get("model") in _ENCODER_DECODERS:
+            return _KEEPS_ITS_METHOD
         case "sentence_transformer_pooling" if variant["attach"] in {"add_adapter", "load_adapter"}:
             return _ADD_ADAPTER
         case "sentence_transformer_pooling" if variant["attach"] in {"modules", "module_model"}:
