@@ -115,14 +115,20 @@ def _restore_names(program: Program) -> Program:
 
 
 def _weights(program: Program, committed: Path) -> str | None:
-    """Name the one file of ``committed`` that a program reads; other names are of files that it writes itself."""
+    """Name the one file of ``committed`` that a program reads; a program that saves may name what it writes itself."""
     found = {
         one.value
         for node in program.values()
         for one in walk(node)
         if isinstance(one, ast.Constant) and isinstance(one.value, str) and _WEIGHTS.fullmatch(one.value)
     }
-    found = {name for name in found if name == ".safetensors" or (committed / name).is_file()}
+    saves = any(
+        isinstance(one, ast.Attribute) and one.attr == "save_pretrained"
+        for node in program.values()
+        for one in walk(node)
+    )
+    if saves:
+        found = {name for name in found if name == ".safetensors" or (committed / name).is_file()}
     if len(found) > 1 or ".safetensors" in found:
         message = f"a script can bring one file of weights, not {sorted(found)}: no script can be made of that"
         raise CaseError(message)
