@@ -18,7 +18,7 @@ from harness.environments.locks import lock_book
 from harness.environments.resolve import Lock
 from harness.errors import UsageError
 from harness.interface import Outcome, variant_id, with_defaults
-from harness.judge.reference import REFERENCE
+from harness.judge.reference import REFERENCE, without_paths
 from harness.machine import machine_facts
 from harness.matrix.cases import select_variants
 from harness.matrix.plan import Selection, plan_run
@@ -395,8 +395,9 @@ class Results:
                     self._add(Verdict(**json.loads(line)))
 
     def publish(self) -> Path:
-        """Write what is known, in an order of its own, to where the page of mutants is drawn from."""
-        lines = [json.dumps(asdict(one)) for _, one in sorted(self.verdicts.items())]
+        """Write what is known, without paths of this machine, to where the page of mutants is drawn from."""
+        told = (replace(one, said=without_paths(one.said)) for _, one in sorted(self.verdicts.items()))
+        lines = [json.dumps(asdict(one)) for one in told]
         self._published.parent.mkdir(exist_ok=True)
         write_whole(self._published, "".join(f"{line}\n" for line in lines))
         return self._published
