@@ -101,7 +101,9 @@ def test_no_false_alarm_in_the_reference_records(name: str) -> None:
     told = [one for one in alarms if one.case == "half_precision" and why_costly(one.counters) == COMPUTED_AGAIN]
     assert {one.cell.packages["transformers"] for one in told} <= {"5.24.0"}
     assert [one for one in alarms if one not in told] == []
-    uncached = [one for one in counted if one.variant.get("aspect") in UNCACHED]
+    # One that fails at its first forward has nothing that could grow: in the torch matrix each of them does.
+    steps = [one for one in counted if len(one.counters["tokens_per_call"]) > 1]
+    uncached = [one for one in steps if one.variant.get("aspect") in UNCACHED]
     assert uncached or name in {"references", "torch"}, "only these never turn the cache off"
     verdicts = [judge_cost(one.counters, asked=True) for one in uncached]
     assert not uncached or CostVerdict.REGRESSED in verdicts, "the check can fail: without a cache the tokens grow"
